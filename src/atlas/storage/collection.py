@@ -1,0 +1,149 @@
+"""A collection: what a store must know of a kind of record to keep, find and journal it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from operator import attrgetter
+from types import NoneType
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+R = TypeVar("R")
+Scalar = str | int | float | None
+
+_STAMPS = ("version", "created_at", "updated_at")
+
+
+class Collection(Generic[R]):
+    """The declaration of one kind of record.
+
+    `key` names the field that identifies a record. `columns` are the fields that queries compare and sort by; each
+    index of `indexes` speeds one order over them (`-field`: downwards; `field?`: leaves absent ones out). `unique`
+    fields hold no value twice. `lists` are fields that hold several strings, found by `contains`. `text` fields are
+    searched by words. `references` says which field holds keys of which collection. `values` lists the only values a
+    column may have. `owner` names the field with the record's subject in the journal. Records of a collection that
+    is not `journaled` can be rebuilt from others, and so can the `derived` fields of one that is. A `sequence`
+    collection is appended to: its key is the number that the store gives at commit. `alike` says of how many records in
+    a million a field typically has the same value, for planners that have not seen the data yet; unnamed, it is one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        record: type[R],
+        *,
+        key: str = "id",
+        columns: tuple[str, ...] = (),
+        indexes: tuple[tuple[str, ...], ...] = (),
+        unique: tuple[str, ...] = (),
+        lists: tuple[str, ...] = (),
+        text: tuple[str, ...] = (),
+        references: Mapping[str, str] | None = None,
+        values: Mapping[str, tuple[str, ...]] | None = None,
+        owner: str | None = None,
+        journaled: bool = True,
+        derived: frozenset[str] = frozenset(),
+        sequence: bool = False,
+        alike: Mapping[str, int] | None = None,
+    ) -> None:
+        self.name = name
+        self.record = record
+        self.key = key
+        self.columns = columns
+        self.indexes = indexes
+        self.unique = unique
+        self.lists = lists
+        self.text = text
+        self.references = dict(references or {})
+        self.values = dict(values or {})
+        self.owner = owner or key
+        self.journaled = journaled
+        self.derived = derived
+        self.sequence = sequence
+        self.alike = dict(alike or {})
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """The names of the record's fields."""
+        return frozenset(self.record.__struct_fields__)  # type: ignore[attr-defined]
+
+    @cached_property
+    def stored(self) -> tuple[str, ...]:
+        """The fields that SQL backends give a column of their own, beside `key` and `value`."""
+        stamps = tuple(name for name in _STAMPS if name in self.fields and name != self.key)
+        return (*stamps, *(c for c in self.columns if c not in stamps and c != self.key))
+
+    @cached_property
+    def row(self) -> Callable[[R], tuple[Scalar, ...]]:
+        """The function from a record to the values of its stored columns.
+
+        Only times and containers need converting: drivers take texts, numbers, enumerations and booleans as they are.
+        """
+        if not self.stored:
+            return lambda _record: ()
+        hints = get_type_hints(self.record)
+        converted = [i for i, name in enumerate(self.stored) if _needs_converting(hints[name])]
+        read = attrgetter(*self.stored) if len(self.stored) > 1 else _single(self.stored[0])
+
+        def made(record: R) -> tuple[Scalar, ...]:
+            values = read(record)
+            if not converted:
+                return tuple(values)
+            row = [*values]
+            for index in converted:
+                row[index] = to_scalar(row[index])
+            return tuple(row)
+
+        return made
+
+    @cached_property
+    def decode(self) -> Any:
+        """The function from JSON text to a record."""
+        return msgspec.json.Decoder(self.record).decode
+
+    def key_of(self, record: R) -> Any:
+        """Return the record's key."""
+        return getattr(record, self.key)
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r})"
+
+
+encode = msgspec.json.Encoder().encode
+
+
+def to_data(record: Any) -> dict[str, Any]:
+    """Return a record as the JSON data it is stored as."""
+    data: dict[str, Any] = msgspec.to_builtins(record)
+    return data
+
+
+def _single(name: str) -> Callable[[Any], tuple[Any, ...]]:
+    read = attrgetter(name)
+    return lambda record: (read(record),)
+
+
+def _needs_converting(hint: Any) -> bool:
+    kinds = set(get_args(hint)) or {hint}
+    return not all(isinstance(kind, type) and issubclass(kind, (str, int, float, NoneType)) for kind in kinds)
+
+
+_PLAIN = frozenset({str, int, float, type(None)})
+
+
+def to_scalar(value: Any) -> Scalar:
+    """Return a field's value as what is compared and sorted: times as fixed-width UTC text, so that order holds."""
+    if type(value) in _PLAIN:
+        plain: Scalar = value
+        return plain
+    if isinstance(value, datetime):
+        utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+        return utc.isoformat(timespec="microseconds")[:-6] + "Z"
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        return str(value)
+    return encode(value).decode()

@@ -1,0 +1,184 @@
+"""The memory store: records in dicts, functions run where they are called; everything goes with the process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import StorageError, StoreBusyError, StoreClosedError
+from .collection import Collection
+from .memory_session import MemorySession, State
+from .overlay import Overlay
+from .protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
+
+T = TypeVar("T")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All records of a store at one moment; taking one copies no record."""
+
+    records: Mapping[str, Mapping[Any, Any]]
+    seq: int
+    now: datetime
+
+
+class MemoryStore:
+    """A store that is as lasting as its process (`protocol.Store` states the promise).
+
+    Records are kept as they are given, so what they hold must not be changed afterwards.
+    """
+
+    session_type = MemorySession
+    overlay_type = Overlay
+
+    def __init__(self, collections: Sequence[Collection[Any]], *, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._state = State(collections)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._told: dict[object, Callable[[int], None]] = {}
+        self._commits = 0
+        self._is_open = False
+
+    @property
+    def url(self) -> str:
+        """See Store."""
+        return "memory://"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See Store."""
+        return Capabilities(durability="memory", is_shared=False)
+
+    async def open(self) -> None:
+        """See Store."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """See Store. The records stay, for the case that it is opened again."""
+        self._is_open = False
+        self._told.clear()
+
+    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
+        """See Store."""
+        await asyncio.sleep(0)
+        deadline = time.monotonic() + timeout.total_seconds()
+        with self._turn(timeout):
+            before = self._state.seq
+            session = self._session()
+            overlay = self.overlay_type(session, deadline=deadline)
+            try:
+                value = work(overlay)
+                overlay.finish()
+                session.check_references()
+            except BaseException:
+                session.undo()
+                raise
+            self._commits += 1
+            made = Committed(value, self._state.seq)
+        if made.seq > before:
+            self._tell(made.seq)
+        return made
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """See Store."""
+        await asyncio.sleep(0)
+        with self._turn(DEFAULT_TIMEOUT):
+            return work(self.overlay_type(self._session(), is_writable=False))
+
+    @contextmanager
+    def _turn(self, timeout: timedelta) -> Iterator[None]:
+        """Let one thread at a time in: on one event loop nobody ever waits here."""
+        seconds = min(max(0.0, timeout.total_seconds()), threading.TIMEOUT_MAX)
+        if not self._lock.acquire(timeout=seconds):
+            raise StoreBusyError(f"no turn within {seconds:g} s")
+        try:
+            if not self._is_open:
+                raise StoreClosedError("the store is not open")
+            yield
+        finally:
+            self._lock.release()
+
+    def _session(self) -> MemorySession:
+        return self.session_type(self._state, self._clock())
+
+    def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
+        """See Store."""
+        token = object()
+        self._told[token] = told
+
+        def stop() -> None:
+            self._told.pop(token, None)
+
+        return stop
+
+    def _tell(self, seq: int) -> None:
+        for told in list(self._told.values()):
+            try:
+                told(seq)
+            except Exception:
+                logging.getLogger(__name__).exception("a subscriber failed at %d", seq)
+
+    def snapshot(self) -> Snapshot:
+        """Return everything as it is now."""
+        with self._turn(DEFAULT_TIMEOUT):
+            records = {name: dict(table.records) for name, table in self._state.tables.items()}
+            return Snapshot(records, self._state.seq, self._state.now)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot of these collections, numbers included; subscribers are told the number."""
+        with self._turn(DEFAULT_TIMEOUT):
+            self._state = self._state_at(snapshot)
+        self._tell(snapshot.seq)
+
+    def _state_at(self, snapshot: Snapshot) -> State:
+        state = State([table.collection for table in self._state.tables.values()])
+        state.seq, state.now = snapshot.seq, snapshot.now
+        for name, records in snapshot.records.items():
+            for key, record in records.items():
+                state.tables[name].put(key, record)
+        return state
+
+    async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
+        """See Store. There is nothing to give back; the size is that of the records as JSON."""
+        await asyncio.sleep(0)
+        with self._turn(DEFAULT_TIMEOUT):
+            size = self._state.size()
+        return {"before": size, "after": size, "analyzed": analyze}
+
+    async def verify(self) -> list[str]:
+        """See Store."""
+        await asyncio.sleep(0)
+        with self._turn(DEFAULT_TIMEOUT):
+            return self._state.faults()
+
+    async def copy_to(self, target: Path) -> Path:
+        """See Store; always refuses."""
+        raise StorageError(
+            f"a memory store cannot be copied to {target}",
+            hint="Export its records, or open a store in a file.",
+        )
+
+    async def statistics(self) -> Mapping[str, Any]:
+        """See Store."""
+        await asyncio.sleep(0)
+        with self._turn(DEFAULT_TIMEOUT):
+            return {
+                "url": self.url,
+                "bytes": self._state.size(),
+                "records": {name: len(table.records) for name, table in self._state.tables.items()},
+                "seq": self._state.seq,
+                "commits": self._commits,
+            }

@@ -1,0 +1,352 @@
+"""The transaction that all backends share: buffered writes that reads see through, over a backend's session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from ..errors import StoreReadOnlyError, StoreTimeoutError, VersionError
+from .collection import Collection, to_scalar
+from .ids import new_id
+from .query import Both, Compare, Either, Negate, Query, check_query
+
+R = TypeVar("R")
+
+
+class Write(NamedTuple):
+    """One record changed: `before` is what the session holds now, `after` what it shall hold (None: nothing)."""
+
+    collection: Collection[Any]
+    key: Any
+    before: Any
+    after: Any
+
+
+class Session(Protocol):
+    """What a backend does for one transaction; everything is undone together unless the backend commits it."""
+
+    @property
+    def now(self) -> datetime:
+        """The transaction's time."""
+        ...
+
+    @property
+    def seq(self) -> int:
+        """The last number appended, own appends included."""
+        ...
+
+    def get_many(self, collection: Collection[R], keys: Sequence[Any]) -> dict[Any, R]:
+        """Return those of the records that exist."""
+        ...
+
+    def find(self, collection: Collection[R], field: str, values: Sequence[Any]) -> dict[Any, R]:
+        """Return the records that hold these values in a unique field, by value."""
+        ...
+
+    def query(self, query: Query[R]) -> list[Any]:
+        """Run a query on what was flushed."""
+        ...
+
+    def count(self, query: Query[Any]) -> int:
+        """Count on what was flushed."""
+        ...
+
+    def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
+        """Aggregate what was flushed."""
+        ...
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """Take the writes in; a unique value may move from one record to another within them."""
+        ...
+
+    def append(self, collection: Collection[R], records: Sequence[R]) -> None:
+        """Number the records and take them in."""
+        ...
+
+    def savepoint(self, level: int) -> None:
+        """Mark the present state as that of `level`."""
+        ...
+
+    def rollback(self, level: int) -> None:
+        """Go back to the state of `level` and forget the mark."""
+        ...
+
+    def release(self, level: int) -> None:
+        """Forget the mark of `level`, keeping what came after."""
+        ...
+
+
+class _Layer:
+    """The writes since one savepoint that the session does not know yet."""
+
+    __slots__ = ("appends", "is_marked", "named", "writes")
+
+    def __init__(self) -> None:
+        self.writes: dict[tuple[str, Any], tuple[Collection[Any], Any, Any]] = {}
+        self.appends: list[tuple[Collection[Any], Any]] = []
+        self.named: dict[tuple[str, str, Any], Any] = {}
+        self.is_marked = False
+
+
+class Overlay:
+    """A transaction over a session (`storage.protocol.Transaction` states the promise)."""
+
+    def __init__(self, session: Session, *, is_writable: bool = True, deadline: float | None = None) -> None:
+        self._session = session
+        self._is_writable = is_writable
+        self._deadline = deadline
+        self._layers = [_Layer()]
+        self._held: dict[tuple[str, Any], Any] = {}
+        self._found: dict[tuple[str, str, Any], Any] = {}
+        self.now = session.now
+        self.seq = session.seq
+
+    def new_id(self) -> str:
+        """See Transaction."""
+        return new_id()
+
+    def get(self, collection: Collection[R], key: Any) -> R | None:
+        """See Transaction."""
+        self._check_time()
+        place = (collection.name, key)
+        for layer in reversed(self._layers):
+            if place in layer.writes:
+                found: R | None = layer.writes[place][2]
+                return found
+        return self._base(collection, (key,)).get(key)
+
+    def get_many(self, collection: Collection[R], keys: Iterable[Any]) -> dict[Any, R]:
+        """See Transaction."""
+        self._check_time()
+        found: dict[Any, R | None] = {}
+        missing = []
+        for key in keys:
+            place = (collection.name, key)
+            for layer in reversed(self._layers):
+                if place in layer.writes:
+                    found[key] = layer.writes[place][2]
+                    break
+            else:
+                missing.append(key)
+        if missing:
+            found.update(self._base(collection, missing))
+        return {key: record for key, record in found.items() if record is not None}
+
+    def _base(self, collection: Collection[R], keys: Sequence[Any]) -> dict[Any, R]:
+        """Read what the session holds, once per record."""
+        name, held = collection.name, self._held
+        unknown = [key for key in keys if (name, key) not in held]
+        if unknown:
+            read = self._session.get_many(collection, unknown)
+            for key in unknown:
+                held[name, key] = read.get(key)
+        return {key: held[name, key] for key in keys if held[name, key] is not None}
+
+    def put(self, collection: Collection[R], record: R, *, expected_version: int | None = None) -> None:
+        """See Transaction."""
+        key = collection.key_of(record)
+        if expected_version is not None:
+            present = self.get(collection, key)
+            current = getattr(present, "version", 0)
+            if current != expected_version:
+                raise VersionError(f"{collection.name} {key}", expected_version, current)
+        self._write(collection, key, record)
+
+    def put_many(self, collection: Collection[R], records: Iterable[R]) -> None:
+        """See Transaction."""
+        for record in records:
+            self._write(collection, collection.key_of(record), record)
+
+    def delete(self, collection: Collection[R], key: Any) -> bool:
+        """See Transaction."""
+        if self.get(collection, key) is None:
+            return False
+        self._write(collection, key, None)
+        return True
+
+    def delete_many(self, collection: Collection[R], keys: Iterable[Any]) -> int:
+        """See Transaction."""
+        return sum(self.delete(collection, key) for key in list(keys))
+
+    def append(self, collection: Collection[R], record: R) -> None:
+        """See Transaction."""
+        self._check_writable()
+        self._layers[-1].appends.append((collection, record))
+
+    def _write(self, collection: Collection[Any], key: Any, record: Any) -> None:
+        self._check_writable()
+        layer = self._layers[-1]
+        layer.writes[collection.name, key] = (collection, key, record)
+        if record is not None:
+            for field in collection.unique:
+                layer.named[collection.name, field, to_scalar(getattr(record, field))] = key
+
+    def _check_writable(self) -> None:
+        if not self._is_writable:
+            raise StoreReadOnlyError("a read cannot write", hint="Write inside transact().")
+        self._check_time()
+
+    def _check_time(self) -> None:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise StoreTimeoutError("the work took longer than its deadline")
+
+    def query(self, query: Query[R]) -> list[Any]:
+        """See Transaction."""
+        named = self._by_name(query)
+        if named is not None:
+            return named
+        self._prepare(query)
+        return self._session.query(query)
+
+    def count(self, query: Query[Any]) -> int:
+        """See Transaction."""
+        self._prepare(query)
+        return self._session.count(query)
+
+    def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
+        """See Transaction."""
+        self._prepare(query)
+        return self._session.aggregate(query)
+
+    def _by_name(self, query: Query[R]) -> list[R] | None:
+        """Answer a plain look-up of one unique value without flushing; None for every other query."""
+        asked = query.condition
+        if not isinstance(asked, Compare) or asked.op != "eq" or asked.field not in query.collection.unique:
+            return None
+        if asked.value is None or query.fields or query.start or query.skip or query.most == 0:
+            return None
+        collection, field, value = query.collection, asked.field, asked.value
+        place = (collection.name, field, value)
+        for layer in reversed(self._layers):
+            if place in layer.named:
+                record = self.get(collection, layer.named[place])
+                if record is not None and to_scalar(getattr(record, field)) == value:
+                    return [record]
+                # The record moved on, and another one buffered before it may hold the value.
+                return None
+        return self._base_named(collection, field, value)
+
+    def _base_named(self, collection: Collection[R], field: str, value: Any) -> list[R]:
+        place = (collection.name, field, value)
+        if place not in self._found:
+            self._check_time()
+            read = self._session.find(collection, field, (value,)).get(value)
+            self._found[place] = None if read is None else collection.key_of(read)
+            if read is not None:
+                self._held.setdefault((collection.name, collection.key_of(read)), read)
+        key = self._found[place]
+        record = None if key is None else self.get(collection, key)
+        return [record] if record is not None and to_scalar(getattr(record, field)) == value else []
+
+    def _prepare(self, query: Query[Any]) -> None:
+        """Check the query and bring the session up to date where it will look."""
+        check_query(query)
+        self._check_time()
+        names = set(_collections_of(query))
+        pending = any(
+            any(name in names for name, _ in layer.writes) or any(c.name in names for c, _ in layer.appends)
+            for layer in self._layers
+        )
+        if pending:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand all buffered writes to the session, each layer above its own mark."""
+        for level, layer in enumerate(self._layers):
+            if not (layer.writes or layer.appends):
+                continue
+            self._mark(level)
+            self._hand_over(layer)
+
+    def _mark(self, level: int) -> None:
+        for below, layer in enumerate(self._layers[: level + 1]):
+            if not layer.is_marked:
+                self._session.savepoint(below)
+                layer.is_marked = True
+
+    def _hand_over(self, layer: _Layer) -> None:
+        by_collection: dict[str, tuple[Collection[Any], list[Any]]] = {}
+        for collection, key, _ in layer.writes.values():
+            by_collection.setdefault(collection.name, (collection, []))[1].append(key)
+        for collection, keys in by_collection.values():
+            self._base(collection, keys)
+        writes = [
+            Write(collection, key, self._held[collection.name, key], after)
+            for collection, key, after in layer.writes.values()
+            if after is not self._held[collection.name, key]
+        ]
+        if writes:
+            self._session.write(writes)
+        for write in writes:
+            self._held[write.collection.name, write.key] = write.after
+        for collection, records in _grouped(layer.appends):
+            self._session.append(collection, records)
+        layer.writes.clear()
+        layer.appends.clear()
+        layer.named.clear()
+        self._found.clear()
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """See Transaction."""
+        level = len(self._layers)
+        layer = _Layer()
+        self._layers.append(layer)
+        try:
+            yield
+        except BaseException:
+            del self._layers[level:]
+            if layer.is_marked:
+                self._session.rollback(level)
+                self._held.clear()
+                self._found.clear()
+            raise
+        self._layers.pop()
+        if layer.is_marked:
+            self._session.release(level)
+        parent = self._layers[-1]
+        parent.writes.update(layer.writes)
+        parent.appends.extend(layer.appends)
+        parent.named.update(layer.named)
+
+    def finish(self, check: Callable[[], None] | None = None) -> None:
+        """Hand over what is left; the session then holds the whole transaction. `check` may still refuse it."""
+        self._check_time()
+        self.flush()
+        if self._layers[0].is_marked:
+            if check is not None:
+                check()
+            self._session.release(0)
+
+    def abandon(self) -> None:
+        """Undo whatever was handed over."""
+        if self._layers[0].is_marked:
+            self._session.rollback(0)
+        self._layers = [_Layer()]
+
+
+def _grouped(appends: list[tuple[Collection[Any], Any]]) -> Iterator[tuple[Collection[Any], list[Any]]]:
+    start = 0
+    while start < len(appends):
+        collection = appends[start][0]
+        end = start
+        while end < len(appends) and appends[end][0] is collection:
+            end += 1
+        yield collection, [record for _, record in appends[start:end]]
+        start = end
+
+
+def _collections_of(query: Query[Any]) -> Iterator[str]:
+    yield query.collection.name
+    waiting = [query.condition]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Compare) and isinstance(part.value, Query):
+            yield from _collections_of(part.value)
+        elif isinstance(part, (Both, Either)):
+            waiting.extend(part.parts)
+        elif isinstance(part, Negate):
+            waiting.append(part.part)

@@ -1,0 +1,284 @@
+"""A query: a small frozen value that means the same on every backend.
+
+Conditions are two-valued: a comparison with an absent field is false, and `negate` of it true. Absent fields sort
+first upwards and last downwards. Text compares by code point, numbers before text. Ties are broken by key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from ..errors import InputError
+from ..model.path import Pattern, parse_pattern
+from .collection import Collection, to_scalar
+
+R = TypeVar("R")
+
+COMPARISONS = frozenset({"eq", "ne", "gt", "ge", "lt", "le", "in", "like", "glob", "contains", "exists", "match"})
+AGGREGATES = frozenset({"count", "sum", "avg", "min", "max"})
+
+
+class Compare(msgspec.Struct, frozen=True):
+    """`field op value`; the field may be a path into JSON, `metadata.build.id`."""
+
+    field: str
+    op: str
+    value: Any
+
+
+class Both(msgspec.Struct, frozen=True):
+    """Every part holds."""
+
+    parts: tuple[Any, ...]
+
+
+class Either(msgspec.Struct, frozen=True):
+    """Some part holds."""
+
+    parts: tuple[Any, ...]
+
+
+class Negate(msgspec.Struct, frozen=True):
+    """The part does not hold."""
+
+    part: Any
+
+
+Condition = Compare | Both | Either | Negate
+
+
+def eq(field: str, value: Any) -> Condition:
+    """Equal; None means absent."""
+    return Compare(field, "eq", to_scalar(value))
+
+
+def ne(field: str, value: Any) -> Condition:
+    """Not equal, or absent."""
+    return Compare(field, "ne", to_scalar(value))
+
+
+def gt(field: str, value: Any) -> Condition:
+    """Greater."""
+    return Compare(field, "gt", to_scalar(value))
+
+
+def ge(field: str, value: Any) -> Condition:
+    """Greater or equal."""
+    return Compare(field, "ge", to_scalar(value))
+
+
+def lt(field: str, value: Any) -> Condition:
+    """Less."""
+    return Compare(field, "lt", to_scalar(value))
+
+
+def le(field: str, value: Any) -> Condition:
+    """Less or equal."""
+    return Compare(field, "le", to_scalar(value))
+
+
+def isin(field: str, values: Iterable[Any] | Query[Any]) -> Condition:
+    """Be one of `values`, or of the single field that a query selects."""
+    if isinstance(values, Query):
+        return Compare(field, "in", values)
+    return Compare(field, "in", tuple(to_scalar(value) for value in values))
+
+
+def like(field: str, text: str) -> Condition:
+    """Match with `%` for any characters and `_` for one; ASCII letters compare without case."""
+    return Compare(field, "like", text)
+
+
+def glob(field: str, pattern: str | Pattern) -> Condition:
+    """Match a path pattern (`model.path`)."""
+    return Compare(field, "glob", pattern if isinstance(pattern, Pattern) else parse_pattern(pattern))
+
+
+def contains(field: str, value: str) -> Condition:
+    """Hold `value` in a list of strings."""
+    return Compare(field, "contains", value)
+
+
+def exists(field: str) -> Condition:
+    """Be there and not null."""
+    return Compare(field, "exists", None)
+
+
+def match(text: str) -> Condition:
+    """Hold every word of `text` (each as the beginning of a word) in the collection's text fields."""
+    return Compare("", "match", text)
+
+
+def both(*parts: Condition) -> Condition:
+    """Every part holds; of none, always."""
+    return parts[0] if len(parts) == 1 else Both(parts)
+
+
+def either(*parts: Condition) -> Condition:
+    """Some part holds; of none, never."""
+    return parts[0] if len(parts) == 1 else Either(parts)
+
+
+def negate(part: Condition) -> Condition:
+    """The part does not hold."""
+    return Negate(part)
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One field to sort by."""
+
+    field: str
+    descending: bool = False
+
+
+class Aggregate(msgspec.Struct, frozen=True):
+    """`count`, `sum`, `avg`, `min` or `max` of a field (count: of records), returned as `name`."""
+
+    op: str
+    field: str
+    name: str
+
+
+class Query(msgspec.Struct, Generic[R], frozen=True):
+    """What to read from one collection; built fluently, each step a new value."""
+
+    collection: Collection[R]
+    condition: Condition | None = None
+    order: tuple[Order, ...] = ()
+    most: int | None = None
+    skip: int = 0
+    start: tuple[Any, ...] | None = None
+    fields: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    aggregates: tuple[Aggregate, ...] = ()
+
+    def where(self, *parts: Condition) -> Query[R]:
+        """Narrow by every one of `parts`."""
+        kept = ([self.condition] if self.condition is not None else []) + list(parts)
+        return msgspec.structs.replace(self, condition=both(*kept)) if kept else self
+
+    def order_by(self, *fields: str) -> Query[R]:
+        """Sort by `fields`, `-field` downwards; the key breaks ties."""
+        order = tuple(Order(field.lstrip("-"), field.startswith("-")) for field in fields)
+        return msgspec.structs.replace(self, order=order)
+
+    def limit(self, most: int | None) -> Query[R]:
+        """Return at most so many."""
+        return msgspec.structs.replace(self, most=most)
+
+    def offset(self, skip: int) -> Query[R]:
+        """Leave out the first ones."""
+        return msgspec.structs.replace(self, skip=skip)
+
+    def after(self, cursor: str | None) -> Query[R]:
+        """Go on behind the row that `cursor_of` was made from; raises InputError for a cursor of another query."""
+        return self if cursor is None else msgspec.structs.replace(self, start=_parse_cursor(cursor, self))
+
+    def select(self, *fields: str) -> Query[R]:
+        """Return tuples of these fields instead of records."""
+        return msgspec.structs.replace(self, fields=fields)
+
+    def group_by(self, *fields: str) -> Query[R]:
+        """Aggregate by these fields; the groups come sorted by them."""
+        return msgspec.structs.replace(self, groups=fields)
+
+    def compute(self, **aggregates: str) -> Query[R]:
+        """Name aggregates: `total="count"`, `hours="sum:estimated_hours"`."""
+        made = []
+        for name, text in aggregates.items():
+            op, _, field = text.partition(":")
+            made.append(Aggregate(op, field, name))
+        return msgspec.structs.replace(self, aggregates=tuple(made))
+
+    @property
+    def sorting(self) -> tuple[Order, ...]:
+        """The full order, the key last."""
+        key = self.collection.key
+        if any(order.field == key for order in self.order):
+            return self.order
+        return (*self.order, Order(key))
+
+
+def field_value(record: Any, field: str) -> Any:
+    """Return a field's comparable value, or that at a path into JSON; None where there is none."""
+    name, dot, rest = field.partition(".")
+    value = getattr(record, name)
+    if not dot:
+        return to_scalar(value)
+    for key in rest.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return to_scalar(value)
+
+
+def check_query(query: Query[Any]) -> None:
+    """Refuse fields the collection does not have, and what no backend could answer; raises InputError."""
+    for wish in query.aggregates:
+        if wish.op not in AGGREGATES or not (wish.field or wish.op == "count"):
+            raise InputError(f"no aggregate {wish.op!r} of {wish.field!r}", field="query", bound=sorted(AGGREGATES))
+    wanted = [*query.fields, *query.groups, *(o.field for o in query.order)]
+    wanted += [a.field for a in query.aggregates if a.field]
+    waiting = [query.condition]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Compare):
+            if part.op not in COMPARISONS:
+                raise InputError(f"no comparison {part.op!r}", field="query", given=part.op, bound=sorted(COMPARISONS))
+            wanted += [part.field] if part.field else []
+            if isinstance(part.value, Query):
+                _check_inner(part.value)
+        elif isinstance(part, (Both, Either)):
+            waiting.extend(part.parts)
+        elif isinstance(part, Negate):
+            waiting.append(part.part)
+    known = query.collection.fields
+    for field in wanted:
+        name = field.partition(".")[0]
+        if name not in known or '"' in field or "\0" in field:
+            raise InputError(
+                f"{query.collection.name} has no field {field!r}", field="query", given=field, bound=sorted(known)
+            )
+
+
+def _check_inner(query: Query[Any]) -> None:
+    if len(query.fields) != 1:
+        raise InputError("a query to be in selects one field", field="query", given=list(query.fields), bound=1)
+    check_query(query)
+
+
+def cursor_of(query: Query[Any], record: Any) -> str:
+    """Return the place right behind `record` in the query's order."""
+    place = _signed(query), [field_value(record, o.field) for o in query.sorting]
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+def _signed(query: Query[Any]) -> list[str]:
+    return [("-" if order.descending else "") + order.field for order in query.sorting]
+
+
+def _parse_cursor(cursor: str, query: Query[Any]) -> tuple[Any, ...]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        fields, values = msgspec.json.decode(
+            base64.b64decode(padded, altchars=b"-_", validate=True), type=tuple[list[str], list[Any]]
+        )
+    except (binascii.Error, ValueError) as error:
+        raise _bad_cursor(cursor) from error
+    scalars = all(value is None or isinstance(value, (str, int, float)) for value in values)
+    if fields != _signed(query) or len(values) != len(fields) or not scalars:
+        raise _bad_cursor(cursor)
+    return tuple(values)
+
+
+def _bad_cursor(cursor: str) -> InputError:
+    return InputError(
+        "the cursor does not belong to this list",
+        field="cursor",
+        given=cursor,
+        bound="a next_cursor of the same call",
+        hint="Leave cursor out to start from the first page.",
+    )

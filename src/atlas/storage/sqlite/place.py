@@ -1,0 +1,214 @@
+"""The place of a database: may it be used, is it ours, and who writes next."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import (
+    StorageError,
+    StoreBusyError,
+    StoreFormatError,
+    StoreFullError,
+    StoreLocationError,
+    StoreNewerError,
+    StoreReadOnlyError,
+)
+
+APPLICATION_ID = 0x41544C53  # "ATLS"
+SCHEMA = 1
+
+_MAGIC = b"SQLite format 3\0"
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.rclone"}
+)
+_SYNCED = ("Dropbox", "OneDrive", "Google Drive", "GoogleDrive", "iCloud Drive", "Mobile Documents", "Nextcloud")
+
+
+def check_location(path: Path, *, is_forced: bool) -> None:
+    """Refuse network file systems, whose locks lie, and synced folders, which copy half-written files."""
+    if is_forced:
+        return
+    for folder in path.absolute().parents:
+        if folder.name in _SYNCED or folder.name.startswith("OneDrive -"):
+            raise StoreLocationError(
+                f"{path} lies in a synced folder ({folder.name})",
+                hint="Keep the store on a local disk and use `atlas export` to share it, or add ?force=1 to the URL.",
+            )
+    kind = _file_system(path)
+    if kind in _NETWORK:
+        raise StoreLocationError(
+            f"{path} lies on a network file system ({kind})",
+            hint="Keep the store on a local disk, or add ?force=1 to the URL if no other machine writes to it.",
+        )
+
+
+def _file_system(path: Path) -> str:
+    """Return the type of the file system that holds `path`, or nothing where the system does not tell."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return ""
+    wanted, best, kind = str(path.absolute().parent.resolve()), "", ""
+    for line in mounts.read_text().splitlines():
+        parts = line.split(" ")
+        point = parts[1].replace("\\040", " ")
+        inside = wanted == point or wanted.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, parts[2]
+    return kind
+
+
+def check_header(path: Path) -> bool:
+    """Say whether there is a store at `path` already; raises where the file is something else, without touching it."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return False
+    except IsADirectoryError as error:
+        raise StoreFormatError(f"{path} is a folder", hint=f"Name a file in it: {path}/atlas.db") from error
+    except OSError as error:
+        raise storage_error(error, path) from error
+    if not header:
+        return False
+    if len(header) < 100 or not header.startswith(_MAGIC):
+        raise StoreFormatError(f"{path} is not an Atlas store: it is not a SQLite database")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise StoreFormatError(
+            f"{path} is a SQLite database of another program",
+            hint="Point --store at another file; if this is an earlier Atlas server's file, `atlas import` reads it.",
+        )
+    check_schema(int.from_bytes(header[60:64], "big"), path)
+    return True
+
+
+def check_schema(found: int, path: Path) -> None:
+    """Refuse a store that a newer Atlas has upgraded."""
+    if found > SCHEMA:
+        raise StoreNewerError(f"{path} has schema {found}, this Atlas knows {SCHEMA}")
+
+
+def is_writable(path: Path) -> bool:
+    """Say whether the file may be written; one without write bits may not, not even by root, who could."""
+    if path.exists():
+        return os.access(path, os.W_OK) and bool(path.stat().st_mode & 0o222) and os.access(path.parent, os.W_OK)
+    return True
+
+
+def prepare_folder(path: Path) -> None:
+    """Make the folder of a new store, readable by its owner only."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreFormatError(f"{path.parent} is not a folder", hint="Choose another place for the store.") from error
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def create_private(path: Path) -> None:
+    """Make an empty file of mode 0600 unless there is one."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+@contextmanager
+def made_beside(path: Path) -> Iterator[Path]:
+    """Yield a place to make a new store at; it takes its own place whole and synced, or not at all.
+
+    Made in place, a store cut short by the power could be told neither from an empty file nor from another program's.
+    """
+    target = path.resolve()
+    beside = target.with_name(target.name + "-new")
+    _remove(beside)
+    create_private(beside)
+    try:
+        yield beside
+        _sync(beside)
+        beside.replace(target)
+    except BaseException:
+        _remove(beside)
+        raise
+    _sync(target.parent)
+
+
+def _remove(path: Path) -> None:
+    """Remove what is left of a store that was never finished."""
+    for part in ("", "-journal", "-wal", "-shm"):
+        path.with_name(path.name + part).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """Return the error of the tree that an operating system's error comes to."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return StoreFullError(f"no space left for {path}")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return StoreReadOnlyError(f"{path} cannot be written: {error.strerror}")
+    return StorageError(f"{path}: {error.strerror}", hint="Check that the folder exists and is yours.")
+
+
+class WriterLock:
+    """The turn to write, among all processes on one file: an advisory lock on a file beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(path.name + "-lock")
+        self._handle: int | None = None
+
+    def acquire(self, timeout: float | None) -> None:
+        """Wait for the turn; `timeout` in seconds, None for no end. Raises StoreBusyError."""
+        handle = self._opened()
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._wait(handle, timeout)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def _opened(self) -> int:
+        if self._handle is None:
+            try:
+                self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise storage_error(error, self.path) from error
+        return self._handle
+
+    def _wait(self, handle: int, timeout: float | None) -> None:
+        if timeout is None:
+            # The kernel wakes waiters in turn, which polling would not.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            return
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > end:
+                    raise StoreBusyError(f"another process has been writing for {timeout:g} s") from error
+                time.sleep(0.002)
+            else:
+                return
+
+    def release(self) -> None:
+        """End the turn."""
+        if self._handle is not None:
+            fcntl.flock(self._handle, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give the lock file back."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None

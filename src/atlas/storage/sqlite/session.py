@@ -1,0 +1,267 @@
+"""One transaction on one SQLite connection, as the overlay asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import apsw
+import msgspec
+
+from ...errors import ConflictError, InputError, StoreFormatError
+from ..collection import Collection, encode, to_scalar
+from ..overlay import Write
+from ..query import Query
+from ..sql import Compiler, Statement, quoted
+from ..words import words_of
+
+R = TypeVar("R")
+
+
+class SqliteSession:
+    """Reads and writes inside the transaction that is open on `connection` (`overlay.Session` states the promise).
+
+    Unless `is_guarded`, level 0 is not marked: undoing it leaves the session `is_spoiled`, and the transaction with it.
+    """
+
+    def __init__(self, connection: apsw.Connection, *, now: datetime, seq: int, is_guarded: bool = True) -> None:
+        self._connection = connection
+        self.now = now
+        self.seq = seq
+        self.has_written = False
+        self.is_spoiled = False
+        self._marks: dict[int, int] = {}
+        self._lowest = 0 if is_guarded else 1
+
+    def get_many(self, collection: Collection[R], keys: Sequence[Any]) -> dict[Any, R]:
+        """See Session."""
+        decode = collection.decode
+        if len(keys) == 1:
+            text = self._connection.execute(_get(collection), (keys[0],)).get
+            return {} if text is None else {keys[0]: _decoded(collection, decode, text)}
+        rows = self._connection.execute(_get_many(collection), (msgspec.json.encode(list(keys)).decode(),))
+        return {key: _decoded(collection, decode, text) for key, text in rows}
+
+    def find(self, collection: Collection[R], field: str, values: Sequence[Any]) -> dict[Any, R]:
+        """See Session."""
+        decode = collection.decode
+        found: dict[Any, R] = {}
+        for value in values:
+            text = self._connection.execute(_find(collection, field), (value,)).get
+            if text is not None:
+                found[value] = _decoded(collection, decode, text)
+        return found
+
+    def query(self, query: Query[R]) -> list[Any]:
+        """See Session."""
+        statement = Compiler(query).select()
+        rows = self._rows(statement)
+        if query.fields:
+            return rows
+        collection, decode = query.collection, query.collection.decode
+        return [_decoded(collection, decode, row[0]) for row in rows]
+
+    def count(self, query: Query[Any]) -> int:
+        """See Session."""
+        return int(self._rows(Compiler(query).count())[0][0])
+
+    def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
+        """See Session."""
+        names = [*query.groups, *(aggregate.name for aggregate in query.aggregates)]
+        return [dict(zip(names, row, strict=True)) for row in self._rows(Compiler(query).aggregate())]
+
+    def _rows(self, statement: Statement) -> list[Any]:
+        return self._connection.execute(statement.text, statement.parameters).fetchall()
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """See Session."""
+        self.has_written = True
+        ordered = sorted(writes, key=_kind)
+        phases: tuple[dict[str, list[Sequence[Any]]], ...] = ({}, {}, {})
+        for text, values in _freed(ordered):
+            phases[0].setdefault(text, []).append(values)
+        for write in ordered:
+            for number, text, row in _statements(write):
+                phases[number].setdefault(text, []).append(row)
+        try:
+            for statements in phases:
+                self._run(statements)
+        except apsw.ConstraintError as error:
+            raise _constraint(error) from error
+
+    def _run(self, statements: dict[str, list[Sequence[Any]]]) -> None:
+        for text, rows in statements.items():
+            if len(rows) == 1:
+                self._connection.execute(text, rows[0])
+            else:
+                self._connection.executemany(text, rows)
+
+    def append(self, collection: Collection[R], records: Sequence[R]) -> None:
+        """See Session."""
+        self.has_written = True
+        rows = []
+        for record in records:
+            self.seq += 1
+            numbered = msgspec.structs.replace(record, **{collection.key: self.seq})  # type: ignore[type-var]
+            rows.append(_row(collection, self.seq, numbered))
+        self._connection.executemany(_insert(collection), rows)
+
+    def savepoint(self, level: int) -> None:
+        """See Session."""
+        if level >= self._lowest:
+            self._connection.execute(f"SAVEPOINT s{level:d}")
+        self._marks[level] = self.seq
+
+    def rollback(self, level: int) -> None:
+        """See Session."""
+        self.seq = self._marks[level]
+        if level < self._lowest:
+            self.is_spoiled = True
+            return
+        self._connection.execute(f"ROLLBACK TO s{level:d}")
+        self._connection.execute(f"RELEASE s{level:d}")
+
+    def release(self, level: int) -> None:
+        """See Session."""
+        if level >= self._lowest:
+            self._connection.execute(f"RELEASE s{level:d}")
+
+
+def _decoded(collection: Collection[R], decode: Any, text: str) -> R:
+    try:
+        record: R = decode(text)
+    except msgspec.DecodeError as error:
+        raise StoreFormatError(
+            f"a {collection.name} in the store cannot be read: {error}",
+            hint="Run `atlas doctor`; a record was changed by another program.",
+        ) from error
+    return record
+
+
+def _kind(write: Write) -> int:
+    """Deletes first, so that what they held is free; then changes; then what is new."""
+    if write.after is None:
+        return 0
+    return 1 if write.before is not None else 2
+
+
+def _freed(writes: Sequence[Write]) -> list[tuple[str, tuple[Any, ...]]]:
+    """Empty the unique values that another record of the same batch takes over, so that swaps succeed."""
+    made = []
+    changed = [w for w in writes if w.before is not None and w.after is not None and w.collection.unique]
+    if len(changed) < 2:
+        return []
+    for write in changed:
+        for field in write.collection.unique:
+            if getattr(write.before, field) != getattr(write.after, field):
+                table = quoted(write.collection.name)
+                made.append((f'UPDATE {table} SET {quoted(field)} = NULL WHERE "key" = ?', (write.key,)))
+    return made
+
+
+_Statement = tuple[int, str, Sequence[Any]]
+
+
+def _statements(write: Write) -> list[_Statement]:
+    """Return phase, text and values of all that one write comes to.
+
+    Words leave before their row does (phase 0), rows change (1), and what refers to a row comes after it (2).
+    """
+    collection, key, before, after = write
+    made: list[_Statement] = []
+    if after is None:
+        made.append((1, f'DELETE FROM {quoted(collection.name)} WHERE "key" = ?', (key,)))
+    elif before is None:
+        made.append((1, _insert(collection), _row(collection, key, after)))
+    else:
+        made.append((1, *_update(collection, key, before, after)))
+    for field in collection.lists:
+        made += _list_statements(collection, field, key, before, after)
+    if collection.text:
+        made += _text_statements(collection, key, before, after)
+    return made
+
+
+def _list_statements(collection: Collection[Any], field: str, key: Any, before: Any, after: Any) -> list[_Statement]:
+    old = () if before is None else getattr(before, field)
+    new = () if after is None else getattr(after, field)
+    if old == new:
+        return []
+    table = quoted(f"{collection.name}__{field}")
+    gone, came = set(old) - set(new), set(new) - set(old)
+    return [
+        *((0, f'DELETE FROM {table} WHERE "value" = ? AND "key" = ?', (value, key)) for value in sorted(gone)),
+        *((2, f'INSERT INTO {table} ("value", "key") VALUES (?, ?)', (value, key)) for value in sorted(came)),
+    ]
+
+
+def _text_statements(collection: Collection[Any], key: Any, before: Any, after: Any) -> list[_Statement]:
+    old, new = _texts(collection, before), _texts(collection, after)
+    if old == new:
+        return []
+    table, rows = quoted(f"{collection.name}__text"), quoted(collection.name)
+    place = f'(SELECT "n" FROM {rows} WHERE "key" = ?)'
+    made: list[_Statement] = []
+    if old:
+        made.append((0, f"DELETE FROM {table} WHERE rowid = {place}", (key,)))
+    if new:
+        text = "\n".join(new)
+        # The index splits and folds ASCII exactly as words_of does.
+        words = text if text.isascii() else " ".join(words_of(text))
+        made.append((2, f"INSERT INTO {table} (rowid, words) VALUES ({place}, ?)", (key, words)))
+    return made
+
+
+def _texts(collection: Collection[Any], record: Any) -> list[str]:
+    if record is None:
+        return []
+    return [text for text in (getattr(record, field) for field in collection.text) if text]
+
+
+def _row(collection: Collection[Any], key: Any, record: Any) -> tuple[Any, ...]:
+    return (key, encode(record).decode(), *collection.row(record))
+
+
+def _update(collection: Collection[Any], key: Any, before: Any, after: Any) -> tuple[str, tuple[Any, ...]]:
+    """Set only the columns that differ: every column named costs its indexes a write."""
+    changed = tuple(column for column in collection.stored if getattr(before, column) != getattr(after, column))
+    values = [to_scalar(getattr(after, column)) for column in changed]
+    return _update_text(collection, changed), (encode(after).decode(), *values, key)
+
+
+@lru_cache(maxsize=1024)
+def _update_text(collection: Collection[Any], columns: tuple[str, ...]) -> str:
+    sets = ", ".join(['"value" = ?', *(f"{quoted(column)} = ?" for column in columns)])
+    return f'UPDATE {quoted(collection.name)} SET {sets} WHERE "key" = ?'
+
+
+@lru_cache(maxsize=256)
+def _insert(collection: Collection[Any]) -> str:
+    names = ['"key"', '"value"', *(quoted(column) for column in collection.stored)]
+    marks = ", ".join("?" * len(names))
+    return f"INSERT INTO {quoted(collection.name)} ({', '.join(names)}) VALUES ({marks})"
+
+
+@lru_cache(maxsize=256)
+def _get(collection: Collection[Any]) -> str:
+    return f'SELECT "value" FROM {quoted(collection.name)} WHERE "key" = ?'
+
+
+@lru_cache(maxsize=256)
+def _get_many(collection: Collection[Any]) -> str:
+    return f'SELECT "key", "value" FROM {quoted(collection.name)} WHERE "key" IN (SELECT value FROM json_each(?))'
+
+
+@lru_cache(maxsize=256)
+def _find(collection: Collection[Any], field: str) -> str:
+    return f'SELECT "value" FROM {quoted(collection.name)} WHERE {quoted(field)} = ?'
+
+
+def _constraint(error: apsw.ConstraintError) -> Exception:
+    text = str(error).removeprefix("ConstraintError: ")
+    if text.startswith("CHECK"):
+        return InputError(f"a value is not allowed: {text}", hint="See the collection's declaration.")
+    field = text.rpartition(".")[2] if text.startswith("UNIQUE") else None
+    return ConflictError(f"the records contradict each other: {text}", field=field, details={"constraint": text})

@@ -1,0 +1,388 @@
+"""The SQLite store as the world sees it: group commit on one writer thread, short reads where they are asked."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
+
+from ...errors import StorageError, StoreBusyError, StoreClosedError
+from ..collection import Collection
+from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
+from ..query import Query
+from .engine import Engine, Job
+from .place import storage_error
+from .schema import Migration, seed_planner
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+T = TypeVar("T")
+
+SHORT_READ_SECONDS = 0.002
+LONG_READERS = 2
+GROUP = 256
+POLL_SECONDS = 0.05
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SqliteStore:
+    """A store in one file that any number of processes share (`protocol.Store` states the promise).
+
+    `is_inline` runs everything on the calling thread, without an event loop: for programs that do one thing and end.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        collections: Sequence[Collection[Any]],
+        *,
+        clock: Callable[[], datetime] = _utc_now,
+        is_inline: bool = False,
+        synchronous: str = "FULL",
+        is_forced: bool = False,
+        migrations: Sequence[Migration] = (),
+        vfs: str = "",
+    ) -> None:
+        self.path = Path(path)
+        self._engine = Engine(
+            self.path,
+            collections,
+            clock=clock,
+            migrations=migrations,
+            synchronous=synchronous,
+            is_forced=is_forced,
+            vfs=vfs,
+        )
+        self._is_inline = is_inline
+        self._synchronous = synchronous
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._spare: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
+        self._told: list[Callable[[int], None]] = []
+        self._watch: asyncio.Task[None] | None = None
+        self._seen = 0
+
+    @property
+    def url(self) -> str:
+        """See Store."""
+        return f"sqlite:///{self.path}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See Store."""
+        durability = "disk" if self._synchronous == "FULL" else "memory"
+        return Capabilities(durability=durability, is_shared=True, is_writable=self._engine.is_writable)
+
+    async def open(self) -> None:
+        """See Store."""
+        self._engine.open()
+
+    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
+        """See Store."""
+        self._check_open()
+        seconds = timeout.total_seconds()
+        job = Job(work, time.monotonic() + seconds)
+        if self._is_inline:
+            self._engine.run([job], wait=seconds)
+        else:
+            await self._submit(job, seconds)
+        if job.error is not None:
+            raise job.error
+        if self._is_inline:
+            self._tell(job.seq)
+            with self._engine.translated():
+                self._engine.tidy()
+        return Committed(job.value, job.seq)
+
+    def _check_open(self) -> None:
+        if not self._engine.is_open:
+            raise StoreClosedError("the store is closed")
+
+    async def _submit(self, job: Job, seconds: float) -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(job, loop, loop.create_future())
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="atlas-writer", daemon=True)
+            self._thread.start()
+        self._queue.put(waiting)
+        timer = loop.call_later(seconds, waiting.give_up, seconds)
+        try:
+            await waiting.answer
+        except asyncio.CancelledError:
+            job.abandon()
+            raise
+        finally:
+            timer.cancel()
+
+    def _write(self) -> None:
+        """Take whatever waits, commit it together, answer, and only then tidy up; ends at None."""
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            group, is_last = [first], False
+            while len(group) < GROUP:
+                try:
+                    following = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    is_last = True
+                    break
+                group.append(following)
+            self._engine.run([waiting.job for waiting in group])
+            self._answer(group)
+            self._tidy_quietly()
+            if is_last:
+                return
+
+    def _tidy_quietly(self) -> None:
+        """Checkpoint; a failure is not the callers' (they are answered) and comes up again at the next commit."""
+        try:
+            with self._engine.translated():
+                self._engine.tidy()
+        except StorageError as error:
+            import logging
+
+            logging.getLogger(__name__).warning("checkpoint of %s put off: %s", self.path, error)
+
+    def _answer(self, group: Sequence[_Waiting]) -> None:
+        for loop in {waiting.loop for waiting in group}:
+            mine = [waiting for waiting in group if waiting.loop is loop]
+            # A loop that was closed has nobody left to answer.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._answer_here, mine)
+
+    def _answer_here(self, group: Sequence[_Waiting]) -> None:
+        for waiting in group:
+            if not waiting.answer.done():
+                waiting.answer.set_result(None)
+        self._tell(max(waiting.job.seq for waiting in group))
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """See Store."""
+        self._check_open()
+        if self._is_inline:
+            return self._engine.read(work)
+        try:
+            return self._engine.read(work, seconds=SHORT_READ_SECONDS)
+        except apsw.InterruptError:
+            return await self._read_long(work)
+
+    async def _read_long(self, work: Callable[[Transaction], T]) -> T:
+        """Run a read that proved long on a thread, so that the event loop stays free."""
+        import asyncio
+        from concurrent.futures import ThreadPoolExecutor
+
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(LONG_READERS, thread_name_prefix="atlas-reader")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read_there, work)
+
+    def _read_there(self, work: Callable[[Transaction], T]) -> T:
+        try:
+            connection = self._spare.get_nowait()
+        except queue.Empty:
+            connection = self._engine.connect()
+        try:
+            return self._engine.read(work, connection=connection)
+        finally:
+            self._spare.put(connection)
+
+    def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
+        """See Store."""
+        import asyncio
+
+        self._told.append(told)
+        if self._watch is None:
+            self._seen = max(self._seen, self._engine.latest())
+            self._watch = asyncio.get_running_loop().create_task(self._watch_others())
+
+        def stop() -> None:
+            if told in self._told:
+                self._told.remove(told)
+            if not self._told and self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
+
+        return stop
+
+    async def _watch_others(self) -> None:
+        """Look for other processes' commits: one pragma every 50 ms, while somebody listens."""
+        import asyncio
+
+        connection = self._engine.connect()
+        try:
+            version = None
+            while True:
+                found = connection.execute("PRAGMA data_version").get
+                if found != version:
+                    version = found
+                    self._tell(self._engine.latest())
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            connection.close()
+
+    def _tell(self, seq: int) -> None:
+        if seq <= self._seen:
+            return
+        self._seen = seq
+        for told in list(self._told):
+            try:
+                told(seq)
+            except Exception:
+                import logging
+
+                logging.getLogger(__name__).exception("a subscriber failed at %d", seq)
+
+    async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
+        """See Store."""
+        self._check_open()
+        return await self._apart(lambda: self._maintain(analyze=analyze))
+
+    def _maintain(self, *, analyze: bool) -> dict[str, Any]:
+        before = self._size()
+        self._engine.lock.acquire(DEFAULT_TIMEOUT.total_seconds())
+        try:
+            connection = self._engine.connect()
+            connection.execute("PRAGMA query_only = OFF; VACUUM").fetchall()
+            if analyze:
+                connection.execute("PRAGMA analysis_limit = 1000; ANALYZE").fetchall()
+                seed_planner(connection, self._engine.collections)
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            connection.close()
+        finally:
+            self._engine.lock.release()
+        return {"before": before, "after": self._size(), "analyzed": analyze}
+
+    async def _apart(self, run: Callable[[], T]) -> T:
+        """Run something slow off the event loop, its driver errors translated."""
+
+        def translated() -> T:
+            with self._engine.translated():
+                return run()
+
+        if self._is_inline:
+            return translated()
+        import asyncio
+
+        return await asyncio.to_thread(translated)
+
+    def _size(self) -> int:
+        log = self.path.with_name(self.path.name + "-wal")
+        return sum(part.stat().st_size for part in (self.path, log) if part.exists())
+
+    async def verify(self) -> list[str]:
+        """See Store."""
+        self._check_open()
+        return await self._apart(self._verify)
+
+    def _verify(self) -> list[str]:
+        connection = self._engine.connect()
+        try:
+            found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(100)").fetchall()]
+            wrong = [line for line in found if line != "ok"]
+            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchall():
+                wrong.append(f"{table} row {row} refers to a missing {parent}")
+            return wrong
+        finally:
+            connection.close()
+
+    async def copy_to(self, target: Path) -> Path:
+        """See Store."""
+        self._check_open()
+        return await self._apart(lambda: self._copy_to(target))
+
+    def _copy_to(self, target: Path) -> Path:
+        if target.exists():
+            raise StorageError(f"{target} exists already", hint="Name a path that does not exist yet.")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise storage_error(error, target) from error
+        connection = self._engine.connect()
+        try:
+            connection.execute("PRAGMA query_only = OFF")
+            connection.execute("VACUUM INTO ?", (str(target),))
+        except apsw.Error:
+            target.unlink(missing_ok=True)
+            raise
+        finally:
+            connection.close()
+        target.chmod(0o600)
+        return target
+
+    async def statistics(self) -> Mapping[str, Any]:
+        """See Store."""
+        self._check_open()
+        counts, seq = await self.read(self._counts)
+        log = self.path.with_name(self.path.name + "-wal")
+        return {
+            "url": self.url,
+            "bytes": self.path.stat().st_size,
+            "log_bytes": log.stat().st_size if log.exists() else 0,
+            "records": counts,
+            "seq": seq,
+            "commits": self._engine.commits,
+            "lock_wait_seconds": round(self._engine.lock_waits, 6),
+        }
+
+    def _counts(self, tx: Transaction) -> tuple[dict[str, int], int]:
+        return {c.name: tx.count(Query(c)) for c in self._engine.collections}, tx.seq
+
+    async def close(self) -> None:
+        """See Store."""
+        if not self._engine.is_open:
+            return
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._told.clear()
+        if self._thread is not None:
+            self._queue.put(None)
+            await self._joined(self._thread)
+            self._thread = None
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+        while not self._spare.empty():
+            self._spare.get_nowait().close()
+        self._engine.close()
+
+    async def _joined(self, thread: threading.Thread) -> None:
+        import asyncio
+
+        self._engine.is_open = False
+        await asyncio.to_thread(thread.join, DEFAULT_TIMEOUT.total_seconds())
+        if thread.is_alive():
+            raise StoreBusyError("the writer is still waiting for another process")
+
+
+class _Waiting:
+    """A job with the caller that awaits it."""
+
+    __slots__ = ("answer", "job", "loop")
+
+    def __init__(self, job: Job, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[None]) -> None:
+        self.job = job
+        self.loop = loop
+        self.answer = answer
+
+    def give_up(self, seconds: float) -> None:
+        """Answer for a job that never got its turn; one that runs already ends by its own deadline."""
+        if not self.answer.done() and self.job.abandon():
+            self.answer.set_exception(StoreBusyError(f"no turn to write within {seconds:g} s"))

@@ -1,0 +1,320 @@
+"""Stores that break one promise each: a contract suite that does not notice them is not worth running."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import ConflictError, InputError, StoreTimeoutError
+from ..storage.collection import Collection
+from ..storage.memory import MemoryStore, Snapshot
+from ..storage.memory_session import MemorySession, State, Table
+from ..storage.overlay import Overlay, Write
+from ..storage.protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
+from .faults import Fault, breaks
+from .faulty_queries import QUERY_FAULTS
+
+T = TypeVar("T")
+
+FAULTS: dict[str, Fault] = {**QUERY_FAULTS}
+_breaks = partial(breaks, FAULTS)
+
+
+class _LastingStore(MemoryStore):
+    """Keeps its records on a shelf while it is closed."""
+
+    def __init__(self, collections: Sequence[Collection[Any]], *, shelf: dict[str, Snapshot]) -> None:
+        super().__init__(collections)
+        self._shelf = shelf
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(durability="disk", is_shared=False)
+
+    async def open(self) -> None:
+        await super().open()
+        if "last" in self._shelf:
+            self.restore(self._shelf["last"])
+
+    async def close(self) -> None:
+        if self._is_open:
+            self._shelf["last"] = self.kept()
+        await super().close()
+
+    def kept(self) -> Snapshot:
+        return self.snapshot()
+
+
+# Records
+
+
+@_breaks("a_record_put_is_read_back")
+class _LosesAWrite(MemorySession):
+    def write(self, writes: Sequence[Write]) -> None:
+        super().write(writes[:-1] if len(writes) > 1 else writes)
+
+
+@_breaks("difficult_values_come_back_equal")
+class _TrimsText(MemorySession):
+    def _put(self, table: Table, key: Any, record: Any) -> None:
+        metadata = getattr(record, "metadata", None) or {}
+        trimmed = {name: value.strip() if isinstance(value, str) else value for name, value in metadata.items()}
+        super()._put(table, key, msgspec.structs.replace(record, metadata=trimmed) if metadata else record)
+
+
+@_breaks("thousands_of_keys_are_no_limit")
+class _ReadsAFewKeys(MemorySession):
+    def get_many(self, collection: Collection[T], keys: Sequence[Any]) -> dict[Any, T]:
+        return super().get_many(collection, keys[:999])
+
+
+@_breaks("the_expected_version_must_be_the_present_one")
+class _IgnoresVersions(Overlay):
+    def put(self, collection: Collection[T], record: T, *, expected_version: int | None = None) -> None:
+        super().put(collection, record, expected_version=expected_version and None)
+
+
+@_breaks("put_replaces_the_whole_record")
+class _LeavesIndexesBehind(MemorySession):
+    def _put(self, table: Table, key: Any, record: Any) -> None:
+        super()._put(table, key, record)
+        for field, index in table.indexes.items():
+            if record is not None and field in table.collection.unique:
+                index.clear()
+
+
+# Declarations
+
+
+@_breaks("a_unique_value_is_held_once")
+class _AllowsDoubles(MemorySession):
+    def _check(self, table: Table, record: Any) -> None:
+        try:
+            super()._check(table, record)
+        except ConflictError:
+            return
+
+
+@_breaks("unique_values_may_change_hands")
+class _WritesOneByOne(MemorySession):
+    def write(self, writes: Sequence[Write]) -> None:
+        for write in writes:
+            super().write([write])
+
+
+@_breaks("only_declared_values_are_kept")
+class _AllowsAnyValue(MemorySession):
+    def _check(self, table: Table, record: Any) -> None:
+        try:
+            super()._check(table, record)
+        except InputError:
+            return
+
+
+@_breaks("a_reference_leads_to_a_record")
+class _AllowsDanglingReferences(MemorySession):
+    def check_references(self) -> None:
+        return
+
+
+@_breaks("a_record_referred_to_stays")
+class _DeletesWhatIsReferredTo(MemorySession):
+    def _check_left(self, *_: Any) -> None:
+        return
+
+
+@_breaks("references_are_judged_at_the_end")
+class _JudgesReferencesAtOnce(MemorySession):
+    def write(self, writes: Sequence[Write]) -> None:
+        super().write(writes)
+        self.check_references()
+
+
+# Transactions
+
+
+@_breaks("failing_work_leaves_nothing")
+class _KeepsAFailedWrite(MemorySession):
+    def undo(self) -> None:
+        del self._undo[:1]
+        super().undo()
+
+
+@_breaks("a_failed_savepoint_leaves_nothing_after_a_query")
+class _KeepsAFailedSavepoint(MemorySession):
+    def rollback(self, level: int) -> None:
+        self.release(level)
+
+
+@_breaks("a_read_cannot_write")
+class _WritesInReads(Overlay):
+    def __init__(self, session: Any, *, is_writable: bool = True, deadline: float | None = None) -> None:
+        super().__init__(session, is_writable=is_writable or True, deadline=deadline)
+
+
+@_breaks("work_past_its_deadline_is_undone")
+class _IgnoresDeadlines(Overlay):
+    def __init__(self, session: Any, *, is_writable: bool = True, deadline: float | None = None) -> None:
+        super().__init__(session, is_writable=is_writable, deadline=deadline and None)
+
+
+@_breaks("work_past_its_deadline_is_undone")
+class _KeepsWhatWasLate(MemorySession):
+    def undo(self) -> None:
+        if not isinstance(sys.exception(), StoreTimeoutError):
+            super().undo()
+
+
+@_breaks("time_stands_still_in_a_transaction")
+class _RunsBackInTime(MemorySession):
+    def __init__(self, state: State, clock_now: datetime) -> None:
+        super().__init__(state, clock_now)
+        self.now -= timedelta(milliseconds=10 * sum(len(table.records) for table in state.tables.values()))
+
+
+@_breaks("new_ids_ascend")
+class _ShufflesIds(Overlay):
+    def new_id(self) -> str:
+        return str(uuid.uuid4())
+
+
+# Sequences
+
+
+@_breaks("numbers_follow_each_other")
+class _SkipsANumber(MemorySession):
+    def append(self, collection: Collection[T], records: Sequence[T]) -> None:
+        super().append(collection, records)
+        self._state.seq += 1
+
+
+@_breaks("numbers_follow_each_other")
+class _TurnsNumbersRound(MemorySession):
+    def append(self, collection: Collection[T], records: Sequence[T]) -> None:
+        super().append(collection, records[::-1])
+
+
+@_breaks("a_failed_savepoint_leaves_nothing_after_a_query")
+class _BurnsNumbers(MemorySession):
+    def rollback(self, level: int) -> None:
+        burnt = self._state.seq
+        super().rollback(level)
+        self._state.seq = burnt
+
+
+@_breaks("a_deleted_number_is_not_given_again")
+class _GivesNumbersAgain(MemorySession):
+    def append(self, collection: Collection[T], records: Sequence[T]) -> None:
+        sequences = (table for table in self._state.tables.values() if table.collection.sequence)
+        self._state.seq = max((number for table in sequences for number in table.records), default=0)
+        super().append(collection, records)
+
+
+# Many callers
+
+
+class _ShowsHalf(MemoryStore):
+    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
+        before = self.snapshot()
+        made = await super().transact(work, timeout=timeout)
+        after = self.snapshot()
+        self.restore(_half(before, after))
+        await asyncio.sleep(0)
+        self.restore(after)
+        return made
+
+
+def _half(before: Snapshot, after: Snapshot) -> Snapshot:
+    """Take the newest write to one collection back."""
+    records = {name: dict(held) for name, held in after.records.items()}
+    changed = next((name for name in records if records[name] != before.records[name]), None)
+    if changed is not None and records[changed]:
+        key, _ = records[changed].popitem()
+        if key in before.records[changed]:
+            records[changed][key] = before.records[changed][key]
+    return Snapshot(records, after.seq, after.now)
+
+
+FAULTS["ShowsHalf"] = Fault(lambda: _ShowsHalf, "a_read_sees_one_moment")
+FAULTS["LeavesHalfWhenCancelled"] = Fault(lambda: _ShowsHalf, "a_cancelled_caller_leaves_all_or_nothing")
+
+
+@_breaks("no_increment_is_lost")
+class _ForgetsOthers(MemoryStore):
+    """Runs each function on the records as they were when it was handed in."""
+
+    def __init__(self, collections: Sequence[Collection[Any]]) -> None:
+        super().__init__(collections)
+        self._seen: dict[Any, Snapshot] = {}
+
+    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
+        self._seen[asyncio.current_task()] = self.snapshot()
+        return await super().transact(work, timeout=timeout)
+
+    def _session(self) -> MemorySession:
+        seen = self._seen.pop(asyncio.current_task(), None)
+        if seen is not None:
+            self._state = self._state_at(seen)
+        return super()._session()
+
+
+# Life
+
+
+@_breaks("subscribers_are_told_after_the_commit")
+class _TellsTooEarly(MemoryStore):
+    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
+        self._tell(self._state.seq + 1)
+        return await super().transact(work, timeout=timeout)
+
+
+@_breaks("stopping_ends_the_telling")
+class _NeverStopsTelling(MemoryStore):
+    def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
+        super().subscribe(told)
+        return lambda: None
+
+
+@_breaks("a_failing_subscriber_harms_nobody")
+class _FailsWithItsSubscribers(MemoryStore):
+    def _tell(self, seq: int) -> None:
+        for told in self._told.values():
+            told(seq)
+
+
+@_breaks("a_closed_store_refuses")
+class _NeverCloses(MemoryStore):
+    async def close(self) -> None:
+        return
+
+
+class _ForgetsARecord(_LastingStore):
+    def kept(self) -> Snapshot:
+        whole = super().kept()
+        records = {name: dict(list(held.items())[:-1]) for name, held in whole.records.items()}
+        return Snapshot(records, whole.seq, whole.now)
+
+
+class _ForgetsTheNumber(_LastingStore):
+    def kept(self) -> Snapshot:
+        whole = super().kept()
+        return Snapshot(whole.records, max(whole.records["marks"], default=0), whole.now)
+
+
+FAULTS["ForgetsARecord"] = Fault(lambda: partial(_ForgetsARecord, shelf={}), "reopening_keeps_everything")
+FAULTS["ForgetsTheNumber"] = Fault(lambda: partial(_ForgetsTheNumber, shelf={}), "numbers_go_on_after_reopening")
+
+
+@_breaks("a_used_store_is_well")
+class _LosesTrackOfLists(MemorySession):
+    def _put(self, table: Table, key: Any, record: Any) -> None:
+        super()._put(table, key, record)
+        for field in table.collection.lists:
+            table.indexes[field].setdefault("ghost", {})[key] = None

@@ -1,0 +1,15 @@
+"""The suite is tested too: each store with a seeded fault breaks the law that is about it."""
+
+from __future__ import annotations
+
+import pytest
+
+from atlas.testing import run_contract
+from atlas.testing.faulty import FAULTS
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_faulty_store_breaks_its_law(name: str) -> None:
+    fault = FAULTS[name]
+    broken = run_contract(fault.fresh, [fault.law])
+    assert list(broken) == [fault.law]
