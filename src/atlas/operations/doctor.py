@@ -1,0 +1,215 @@
+"""The doctor: looks at a store and the place where it lies, and says what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import stat
+from collections.abc import Awaitable, Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from ..errors import AtlasError, StorageError
+from ..journal import EVENTS
+from ..journal.proof import disagreements
+from ..storage.protocol import Store, Transaction
+from ..storage.query import Query
+from ..work.collections import NOTES, TASKS
+from ..work.upkeep import Upkeep
+
+REPLAY_EVENTS = 100_000
+LOG_BYTES = 64 * 1024 * 1024
+FREE_BYTES = 100 * 1024 * 1024
+_SHOWN = 3
+
+_SYNCED_ERROR = "Move the store to a local disk; use `atlas export` to share it."
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing looked at: what was found, and the way out where something is wrong."""
+
+    name: str
+    status: Literal["ok", "warning", "error"]
+    what: str
+    what_to_do: str = ""
+
+
+class Opened(Protocol):
+    """The parts of an open Atlas that the doctor looks at."""
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        ...
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """The service that finds what disagrees."""
+        ...
+
+
+async def examine(atlas: Opened, *, is_full: bool = False) -> list[Finding]:
+    """Look at everything and change nothing. `is_full` replays the whole journal, however long it is."""
+    checks: list[tuple[str, Callable[[], Awaitable[list[Finding]]]]] = [
+        ("versions", _versions),
+        ("store", lambda: _store(atlas.store)),
+        ("file", lambda: _file(atlas.store)),
+        ("integrity", lambda: _integrity(atlas.store)),
+        ("journal", lambda: _journal(atlas.store, is_full=is_full)),
+        ("records", lambda: _records(atlas.upkeep)),
+    ]
+    found: list[Finding] = []
+    for name, check in checks:
+        try:
+            found += await check()
+        except AtlasError as error:
+            found.append(Finding(name, "error", error.message, error.hint))
+        except OSError as error:
+            found.append(Finding(name, "error", str(error), "Check that the store's folder can be read."))
+    return found
+
+
+async def _versions() -> list[Finding]:
+    parts = [f"{name} {metadata.version(name)}" for name in ("atlas-memory", "apsw", "mcp") if _is_installed(name)]
+    return [Finding("versions", "ok", f"{', '.join(parts)}, Python {platform.python_version()}, {platform.system()}")]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+async def _store(store: Store) -> list[Finding]:
+    figures = await store.statistics()
+    records = figures.get("records", {})
+    what = f"{store.url}, {records.get('task', 0)} tasks, {records.get('event', 0)} events, seq {figures.get('seq', 0)}"
+    found = [Finding("store", "ok", what)]
+    if not store.capabilities.is_writable:
+        hint = "Give yourself write permission on the file and its folder, if you mean to change anything."
+        found.append(Finding("writable", "warning", "the store can only be read", hint))
+    if store.capabilities.durability != "disk":
+        hint = (
+            "Remove ?synchronous=normal from the URL." if _path(store) else "Open a store in a file to keep the work."
+        )
+        found.append(
+            Finding("durability", "warning", "what is acknowledged can be lost with the machine's power", hint)
+        )
+    log = int(figures.get("log_bytes", 0))
+    if log > LOG_BYTES:
+        hint = "Close programs that read for very long; the log is taken in when they end."
+        found.append(Finding("log", "warning", f"the write-ahead log has {_size(log)}", hint))
+    elif "log_bytes" in figures:
+        found.append(Finding("log", "ok", f"the write-ahead log has {_size(log)}"))
+    return found
+
+
+def _path(store: Store) -> Path | None:
+    path = getattr(store, "path", None)
+    return None if path is None else Path(path)
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+async def _file(store: Store) -> list[Finding]:
+    path = _path(store)
+    return [] if path is None else [*_mode(path), _location(path), _space(path), _turn(path)]
+
+
+def _mode(path: Path) -> Iterator[Finding]:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        yield Finding("mode", "warning", f"others may read the file (mode {mode:04o})", f"chmod 600 {path}")
+    else:
+        yield Finding("mode", "ok", f"only its owner may read the file (mode {mode:04o})")
+
+
+def _location(path: Path) -> Finding:
+    from ..storage.sqlite.place import check_location
+
+    try:
+        check_location(path, is_forced=False)
+    except StorageError as error:
+        return Finding("location", "warning", error.message, _SYNCED_ERROR)
+    return Finding("location", "ok", f"{path.absolute().parent} is on a local disk")
+
+
+def _space(path: Path) -> Finding:
+    free, size = shutil.disk_usage(path.absolute().parent).free, path.stat().st_size
+    if free < FREE_BYTES:
+        return Finding("space", "error", f"{_size(free)} free", "Free some disk space before the next change fails.")
+    if free < 2 * size:
+        hint = "vacuum and clear copy the store; free some disk space before calling them."
+        return Finding("space", "warning", f"{_size(free)} free, the store has {_size(size)}", hint)
+    return Finding("space", "ok", f"{_size(free)} free, the store has {_size(size)}")
+
+
+def _turn(path: Path) -> Finding:
+    """Say which process is writing right now, where the system tells (Linux)."""
+    lock, table = path.with_name(path.name + "-lock"), Path("/proc/locks")
+    if not lock.exists():
+        return Finding("turn", "ok", "nobody is writing")
+    if not table.exists():
+        return Finding("turn", "ok", "this system does not tell who is writing")
+    inode = lock.stat().st_ino
+    for line in table.read_text().splitlines():
+        parts = line.split()
+        # Waiting processes are listed with an arrow as their second word.
+        if parts[1] == "FLOCK" and parts[5].split(":")[2] == str(inode):
+            hint = "If it lasts, end that process; the store is safe."
+            return Finding("turn", "warning", f"process {parts[4]} ({_command(parts[4])}) is writing", hint)
+    return Finding("turn", "ok", "nobody is writing")
+
+
+def _command(process: str) -> str:
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+async def _integrity(store: Store) -> list[Finding]:
+    wrong = await store.verify()
+    if wrong:
+        hint = "Take a copy of the file, then restore a backup, or export what can be read into a new store."
+        return [Finding("integrity", "error", _some(wrong), hint)]
+    return [Finding("integrity", "ok", "every page, index and reference is sound, the schema as Atlas made it")]
+
+
+def _some(lines: list[str]) -> str:
+    more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    return "; ".join(lines[:_SHOWN]) + more
+
+
+async def _journal(store: Store, *, is_full: bool) -> list[Finding]:
+    def look(tx: Transaction) -> tuple[int, list[str] | None]:
+        events = tx.count(Query(EVENTS))
+        return events, disagreements(tx, (TASKS, NOTES)) if is_full or events <= REPLAY_EVENTS else None
+
+    events, wrong = await store.read(look)
+    if wrong is None:
+        return [Finding("journal", "ok", f"{events} events, not replayed", "Pass --full to replay them all.")]
+    if wrong:
+        hint = "Another program changed the records; `atlas log` shows what Atlas knows of them."
+        return [Finding("journal", "error", f"replayed it gives another state: {_some(wrong)}", hint)]
+    return [Finding("journal", "ok", f"{events} events, replayed to the present state")]
+
+
+async def _records(upkeep: Upkeep) -> list[Finding]:
+    report = await upkeep.repair()
+    if report.issues_total:
+        shown = _some([f"{issue.path or '(root)'} {issue.message}" for issue in report.issues])
+        hint = "`atlas repair` shows all of it, `atlas repair --fix` mends it."
+        return [Finding("records", "error", f"{report.issues_total} disagree with the rules: {shown}", hint)]
+    return [Finding("records", "ok", "every task, count and queue entry agrees with the rules")]

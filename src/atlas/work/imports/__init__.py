@@ -1,0 +1,1 @@
+"""Readers of other tools' files: each turns text into drafts and says what it could not take. Imports `model` only."""
