@@ -1,0 +1,1 @@
+"""Where the world comes in: each interface parses, calls one verb and renders. They never import each other."""
