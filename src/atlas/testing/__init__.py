@@ -1,5 +1,7 @@
 """The contract suite that every store passes, for authors of stores; needs pytest and hypothesis installed.
 
+It may import `storage` and what lies below; only tests import it.
+
 `StoreContract` is the class to inherit, `run_contract` the same without pytest, `machine_of` a state machine that
 drives a store beside a plain dict. `atlas.testing.faulty` has stores that break one promise each.
 """

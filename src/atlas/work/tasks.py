@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -12,7 +13,7 @@ from ..errors import AtlasError, InputError
 from ..journal import Call, Journal
 from ..model import limits
 from ..model.limits import Limits
-from ..model.task import Priority, Task, Type
+from ..model.task import Criterion, Priority, Task, Type
 from ..verb import Effect, check_arguments, explained, verb
 from . import changing, moving
 from .arguments import (
@@ -54,6 +55,25 @@ Operations = Annotated[
     Meta(description="{op: create|update|delete|move, path, …}, in order", min_length=1, max_length=limits.BULK),
 ]
 
+if TYPE_CHECKING:
+    # What a program may pass; `verb` converts it to the types below before a method runs.
+    AnyType = Type | Literal["TASK", "GROUP", "MILESTONE"]
+    AnyPriority = Priority | Literal["critical", "high", "medium", "low"]
+    AnyAcceptance = Sequence[str | Criterion | Mapping[str, Any]]
+    AnyDependencies = Sequence[str]
+    AnyCapabilities = Sequence[str]
+    AnyTags = Sequence[str]
+    AnyNotes = Sequence[str]
+    AnyDue = datetime | str
+    AnyMetadata = Mapping[str, Any]
+    AnyUpdates = Updates | Mapping[str, Any]
+    AnyOperations = Sequence[Mapping[str, Any]]
+    AnyFields = Literal["brief", "full"] | Sequence[str]
+else:
+    AnyType, AnyPriority, AnyAcceptance, AnyDue = Type, Priority, Acceptance, Due
+    AnyDependencies, AnyCapabilities, AnyTags, AnyNotes = Dependencies, Capabilities, Tags, Notes
+    AnyMetadata, AnyUpdates, AnyOperations, AnyFields = Metadata, Updates, Operations, Fields
+
 
 class Tasks:
     """What can be done with a task. Every change is one transaction; a refused one leaves nothing behind."""
@@ -69,23 +89,23 @@ class Tasks:
         path: NewPath,
         *,
         name: Name | None = None,
-        type: Type = Type.TASK,  # noqa: A002 - the field's name on every interface
+        type: AnyType = Type.TASK,  # noqa: A002 - the field's name on every interface
         description: Description = "",
         parents: bool = False,
         before: Sibling | None = None,
         after: Sibling | None = None,
-        dependencies: Dependencies = (),
-        acceptance: Acceptance = (),
-        requires: Capabilities = (),
-        priority: Priority = Priority.MEDIUM,
+        dependencies: AnyDependencies = (),
+        acceptance: AnyAcceptance = (),
+        requires: AnyCapabilities = (),
+        priority: AnyPriority = Priority.MEDIUM,
         assignee: Assignee | None = None,
         estimated_hours: Hours | None = None,
-        due_at: Due | None = None,
-        tags: Tags = (),
-        notes: Notes = (),
+        due_at: AnyDue | None = None,
+        tags: AnyTags = (),
+        notes: AnyNotes = (),
         reasoning: Reasoning = "",
-        metadata: Metadata | None = None,
-        fields: Fields = "brief",
+        metadata: AnyMetadata | None = None,
+        fields: AnyFields = "brief",
         idempotency_key: Key | None = None,
         actor: Actor | None = None,
     ) -> Written:
@@ -93,7 +113,8 @@ class Tasks:
 
         A task with unfinished dependencies starts BLOCKED and becomes PENDING by itself when they are finished.
         """
-        given = TaskFields(
+        shape: Any = TaskFields
+        given: TaskFields = shape(
             name=name,
             type=type,
             description=description,
@@ -122,7 +143,7 @@ class Tasks:
         )
 
     @verb(Effect.READ)
-    async def get(self, path: Path, *, fields: Fields = "full") -> Read:
+    async def get(self, path: Path, *, fields: AnyFields = "full") -> Read:
         """Show one task in full, with its children and dependents in brief."""
         check_fields(fields)
 
@@ -143,10 +164,10 @@ class Tasks:
     async def update(
         self,
         path: Path,
-        updates: Updates,
+        updates: AnyUpdates,
         *,
         expected_version: Version | None = None,
-        fields: Fields = "brief",
+        fields: AnyFields = "brief",
         idempotency_key: Key | None = None,
         actor: Actor | None = None,
     ) -> Written:
@@ -154,6 +175,7 @@ class Tasks:
 
         Starting and completing need every dependency finished. COMPLETED, FAILED and CANCELLED reopen by PENDING.
         """
+        assert isinstance(updates, Updates)
         return await self._change(
             "update_task",
             lambda board: changing.update(board, path, updates, expected_version=expected_version),
@@ -172,7 +194,7 @@ class Tasks:
         before: Sibling | None = None,
         after: Sibling | None = None,
         expected_version: Version | None = None,
-        fields: Fields = "brief",
+        fields: AnyFields = "brief",
         idempotency_key: Key | None = None,
         actor: Actor | None = None,
     ) -> Written:
@@ -209,9 +231,9 @@ class Tasks:
     @verb(Effect.DESTRUCTIVE)
     async def bulk(
         self,
-        operations: Operations,
+        operations: AnyOperations,
         *,
-        fields: Fields = "brief",
+        fields: AnyFields = "brief",
         idempotency_key: Key | None = None,
         actor: Actor | None = None,
     ) -> Outcomes:
@@ -242,7 +264,7 @@ class Tasks:
         verb_name: str,
         change: Callable[[Board], Task],
         *,
-        fields: Fields,
+        fields: AnyFields,
         key: str | None,
         actor: str | None,
         arguments: Any,

@@ -1,4 +1,7 @@
-"""Atlas over the Model Context Protocol, for agents; the SDK is loaded only when something is served."""
+"""Atlas over the Model Context Protocol, for agents. May import everything but the other interfaces.
+
+The SDK is loaded only when something is served.
+"""
 
 from __future__ import annotations
 
