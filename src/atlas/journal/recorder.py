@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from ..errors import IdempotencyError
-from ..model.change import diff
+from ..model.change import delta_between
 from ..model.event import Event
 from ..model.task import Once
 from ..storage.collection import Collection, encode
@@ -159,8 +160,10 @@ def _kind(change: dict[str, Any]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _journaled(collection: Collection[Any]) -> tuple[str, ...]:
-    return tuple(f.name for f in msgspec.structs.fields(collection.record) if f.name not in collection.derived)
+def _journaled(collection: Collection[Any]) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Return the names of the fields that the journal keeps, and the function from a record to their values."""
+    names = tuple(f.name for f in msgspec.structs.fields(collection.record) if f.name not in collection.derived)
+    return names, attrgetter(*names) if len(names) > 1 else lambda record: (getattr(record, names[0]),)
 
 
 def journaled_data(collection: Collection[R], record: R) -> dict[str, Any]:
@@ -178,14 +181,16 @@ def _change(collection: Collection[Any], before: Any, after: Any) -> dict[str, A
         return {"created": journaled_data(collection, after)}
     if after is None:
         return {"deleted": journaled_data(collection, before)}
-    names = []
-    for name in _journaled(collection):
-        old, new = getattr(before, name), getattr(after, name)
-        # Objects may be equal to Python and different as JSON (1 and True); diff decides.
-        if old is not new and (old != new or isinstance(old, dict)):
-            names.append(name)
-    old_data, new_data = ({name: msgspec.to_builtins(getattr(r, name)) for name in names} for r in (before, after))
-    return diff(old_data, new_data)
+    names, read = _journaled(collection)
+    fields = {}
+    for name, old, new in zip(names, read(before), read(after), strict=True):
+        # Objects may be equal to Python and different as JSON (1 and True).
+        if old is new or (old == new and (not isinstance(old, dict) or encode(old) == encode(new))):
+            continue
+        delta = delta_between(msgspec.to_builtins(old), msgspec.to_builtins(new))
+        if delta is not None:
+            fields[name] = delta
+    return {"fields": fields} if fields else None
 
 
 class Journal:

@@ -37,15 +37,20 @@ def diff(before: Data | None, after: Data | None) -> dict[str, Any] | None:
         return {"deleted": before}
     fields = {}
     for name in [*before, *(key for key in after if key not in before)]:
-        old, new = before.get(name, ABSENT), after.get(name, ABSENT)
-        if not _same(old, new):
-            fields[name] = _delta(old, new)
+        delta = delta_between(before.get(name, ABSENT), after.get(name, ABSENT))
+        if delta is not None:
+            fields[name] = delta
     return {"fields": fields} if fields else None
+
+
+def delta_between(old: Any, new: Any) -> Any:
+    """Return the delta from one JSON value to another, or None when they are the same."""
+    return None if _same(old, new) else _delta(old, new)
 
 
 def _same(old: Any, new: Any) -> bool:
     """Compare as JSON does: 1 and True and 1.0 are three different values."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
+    if isinstance(old, dict) and isinstance(new, dict):
         return old.keys() == new.keys() and all(_same(old[key], new[key]) for key in old)
     if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
         return len(old) == len(new) and all(map(_same, old, new))
@@ -53,7 +58,7 @@ def _same(old: Any, new: Any) -> bool:
 
 
 def _delta(old: Any, new: Any) -> Any:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
+    if isinstance(old, dict) and isinstance(new, dict):
         return _object_delta(old, new)
     if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
         return {"splice": _splice(list(old), list(new))}
@@ -90,7 +95,7 @@ def _object_delta(old: Data, new: Data) -> dict[str, Any]:
                 lost[pointer] = was[key]
             elif key not in was:
                 gained[pointer] = now[key]
-            elif isinstance(was[key], Mapping) and isinstance(now[key], Mapping):
+            elif isinstance(was[key], dict) and isinstance(now[key], dict):
                 waiting.append((pointer, was[key], now[key]))
             elif not _same(was[key], now[key]):
                 keys[pointer] = _delta(was[key], now[key])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
@@ -77,22 +77,26 @@ class Collection(Generic[R]):
         return (*stamps, *(c for c in self.columns if c not in stamps and c != self.key))
 
     @cached_property
+    def read(self) -> Callable[[R], tuple[Any, ...]]:
+        """The function from a record to its stored fields as they are."""
+        if not self.stored:
+            return lambda _record: ()
+        return attrgetter(*self.stored) if len(self.stored) > 1 else _single(self.stored[0])
+
+    @cached_property
     def row(self) -> Callable[[R], tuple[Scalar, ...]]:
         """The function from a record to the values of its stored columns.
 
         Only times and containers need converting: drivers take texts, numbers, enumerations and booleans as they are.
         """
-        if not self.stored:
-            return lambda _record: ()
         hints = get_type_hints(self.record)
         converted = [i for i, name in enumerate(self.stored) if _needs_converting(hints[name])]
-        read = attrgetter(*self.stored) if len(self.stored) > 1 else _single(self.stored[0])
+        read = self.read
+        if not converted:
+            return read
 
         def made(record: R) -> tuple[Scalar, ...]:
-            values = read(record)
-            if not converted:
-                return tuple(values)
-            row = [*values]
+            row = [*read(record)]
             for index in converted:
                 row[index] = to_scalar(row[index])
             return tuple(row)
@@ -131,6 +135,13 @@ def _needs_converting(hint: Any) -> bool:
     return not all(isinstance(kind, type) and issubclass(kind, (str, int, float, NoneType)) for kind in kinds)
 
 
+@lru_cache(maxsize=64)
+def _stamp(value: datetime) -> str:
+    """Return a time as text; cached, since all that one transaction writes has the same."""
+    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[:-6] + "Z"
+
+
 _PLAIN = frozenset({str, int, float, type(None)})
 
 
@@ -140,8 +151,7 @@ def to_scalar(value: Any) -> Scalar:
         plain: Scalar = value
         return plain
     if isinstance(value, datetime):
-        utc = value if value.tzinfo is UTC else value.astimezone(UTC)
-        return utc.isoformat(timespec="microseconds")[:-6] + "Z"
+        return _stamp(value)
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):

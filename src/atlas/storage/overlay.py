@@ -112,11 +112,15 @@ class Overlay:
         """See Transaction."""
         self._check_time()
         place = (collection.name, key)
+        found: R | None
         for layer in reversed(self._layers):
             if place in layer.writes:
-                found: R | None = layer.writes[place][2]
+                found = layer.writes[place][2]
                 return found
-        return self._base(collection, (key,)).get(key)
+        if place not in self._held:
+            self._held[place] = self._session.get_many(collection, (key,)).get(key)
+        found = self._held[place]
+        return found
 
     def get_many(self, collection: Collection[R], keys: Iterable[Any]) -> dict[Any, R]:
         """See Transaction."""
@@ -269,8 +273,9 @@ class Overlay:
 
     def _hand_over(self, layer: _Layer) -> None:
         by_collection: dict[str, tuple[Collection[Any], list[Any]]] = {}
-        for collection, key, _ in layer.writes.values():
-            by_collection.setdefault(collection.name, (collection, []))[1].append(key)
+        for place, (collection, key, _) in layer.writes.items():
+            if place not in self._held:
+                by_collection.setdefault(collection.name, (collection, []))[1].append(key)
         for collection, keys in by_collection.values():
             self._base(collection, keys)
         writes = [

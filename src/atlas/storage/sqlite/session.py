@@ -11,7 +11,7 @@ import apsw
 import msgspec
 
 from ...errors import ConflictError, InputError, StoreFormatError
-from ..collection import Collection, encode, to_scalar
+from ..collection import Collection, Scalar, encode, to_scalar
 from ..overlay import Write
 from ..query import Query
 from ..sql import Compiler, Statement, quoted
@@ -78,7 +78,7 @@ class SqliteSession:
     def write(self, writes: Sequence[Write]) -> None:
         """See Session."""
         self.has_written = True
-        ordered = sorted(writes, key=_kind)
+        ordered = sorted(writes, key=_kind) if len(writes) > 1 else writes
         phases: tuple[dict[str, list[Sequence[Any]]], ...] = ({}, {}, {})
         for text, values in _freed(ordered):
             phases[0].setdefault(text, []).append(values)
@@ -87,16 +87,16 @@ class SqliteSession:
                 phases[number].setdefault(text, []).append(row)
         try:
             for statements in phases:
-                self._run(statements)
+                for text, rows in statements.items():
+                    self._run(text, rows)
         except apsw.ConstraintError as error:
             raise _constraint(error) from error
 
-    def _run(self, statements: dict[str, list[Sequence[Any]]]) -> None:
-        for text, rows in statements.items():
-            if len(rows) == 1:
-                self._connection.execute(text, rows[0])
-            else:
-                self._connection.executemany(text, rows)
+    def _run(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
+        if len(rows) == 1:
+            self._connection.execute(text, rows[0])
+        else:
+            self._connection.executemany(text, rows)
 
     def append(self, collection: Collection[R], records: Sequence[R]) -> None:
         """See Session."""
@@ -106,7 +106,7 @@ class SqliteSession:
             self.seq += 1
             numbered = msgspec.structs.replace(record, **{collection.key: self.seq})  # type: ignore[type-var]
             rows.append(_row(collection, self.seq, numbered))
-        self._connection.executemany(_insert(collection), rows)
+        self._run(_insert(collection), rows)
 
     def savepoint(self, level: int) -> None:
         """See Session."""
@@ -149,6 +149,8 @@ def _kind(write: Write) -> int:
 
 def _freed(writes: Sequence[Write]) -> list[tuple[str, tuple[Any, ...]]]:
     """Empty the unique values that another record of the same batch takes over, so that swaps succeed."""
+    if len(writes) < 2:
+        return []
     made = []
     changed = [w for w in writes if w.before is not None and w.after is not None and w.collection.unique]
     if len(changed) < 2:
@@ -226,9 +228,13 @@ def _row(collection: Collection[Any], key: Any, record: Any) -> tuple[Any, ...]:
 
 def _update(collection: Collection[Any], key: Any, before: Any, after: Any) -> tuple[str, tuple[Any, ...]]:
     """Set only the columns that differ: every column named costs its indexes a write."""
-    changed = tuple(column for column in collection.stored if getattr(before, column) != getattr(after, column))
-    values = [to_scalar(getattr(after, column)) for column in changed]
-    return _update_text(collection, changed), (encode(after).decode(), *values, key)
+    columns: list[str] = []
+    values: list[Scalar] = [encode(after).decode()]
+    for column, old, new in zip(collection.stored, collection.read(before), collection.read(after), strict=True):
+        if old is not new and old != new:
+            columns.append(column)
+            values.append(to_scalar(new))
+    return _update_text(collection, tuple(columns)), (*values, key)
 
 
 @lru_cache(maxsize=1024)
