@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
@@ -13,20 +14,28 @@ from ..errors import InputError
 from ..journal import Call, Journal, Recording
 from ..model import limits
 from ..model.limits import Limits
-from ..model.path import parse_path
 from ..storage.protocol import Transaction
 from ..storage.query import Query, glob, isin
 from ..verb import PROGRESS, Effect, Progress, verb
-from .arguments import Actor, Key, NewPath, Pattern, Receipt
+from .arguments import Actor, Key, Pattern, Receipt
 from .board import Board
 from .collections import NOTES, TASKS
 from .imports.draft import Draft, DraftNote, Reading, Remark, Source
-from .planting import Planting, in_order
+from .planting import STEPS, Planting, Step, in_order
 
 Content = Annotated[str, Meta(description="the text of the plan", max_length=limits.IMPORT_BYTES)]
 File = Annotated[str, Meta(description="a file or folder to read instead", min_length=1, max_length=4_096)]
+Project = Annotated[
+    str,
+    Meta(
+        description="name of the project, the first segment of its paths",
+        extra_json_schema={"minLength": 1, "maxLength": limits.SEGMENT},
+    ),
+]
 Format = Literal["auto", "atlas", "markdown", "taskmaster", "beads", "backlog", "atlas1"]
 ExportFormat = Literal["lines", "markdown"]
+
+LONG = timedelta(minutes=10)
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +68,14 @@ class _DryRunError(Exception):
         self.report = report
 
 
+class _NotAnsweredError(Exception):
+    """No call with this key was answered before."""
+
+
+def _not_answered(_: Recording) -> Imported:
+    raise _NotAnsweredError
+
+
 class Plans:
     """Imports and exports. `can_read_files` is False where callers are not those who own the machine's files."""
 
@@ -75,7 +92,7 @@ class Plans:
         *,
         file: File | None = None,
         format: Format = "auto",  # noqa: A002 - the field's name on every interface
-        project: NewPath | None = None,
+        project: Project | None = None,
         dry_run: bool = False,
         idempotency_key: Key | None = None,
         actor: Actor | None = None,
@@ -86,10 +103,8 @@ class Plans:
         """
         from .imports.formats import read_plan
 
-        if project is not None:
-            parse_path(project, "project")
         source = self._source(content, file)
-        reading = read_plan(source, format=format, project=project)
+        reading = read_plan(source, format=format, project=project, most=self._limits.dependencies)
         call = Call(
             action="import_plan",
             actor=actor or self._actor,
@@ -113,58 +128,63 @@ class Plans:
 
     async def _load_at_once(self, reading: Reading, call: Call, *, dry_run: bool) -> Imported:
         drafts = in_order(reading.drafts)
-        known = {draft.source: draft for draft in drafts}
         tell = _Counter(len(drafts), PROGRESS.get())
 
         def work(recording: Recording) -> Imported:
             tell.done = 0
-            planting = Planting(Board(recording, self._limits), reading.format, tell)
-            planting.plant(drafts)
-            planting.connect(drafts, known)
+            planting = Planting(Board(recording, self._limits), reading, tell)
+            for step in STEPS:
+                step(planting, drafts)
             report = _report(reading, [planting], dry_run=dry_run)
             if dry_run:
                 raise _DryRunError(report)
             return report
 
         try:
-            written = await self._journal.write(work, call=call, answer=Imported)
+            return await self._write(work, call)
         except _DryRunError as outcome:
             return outcome.report
+
+    async def _write(self, work: Callable[[Recording], Imported], call: Call) -> Imported:
+        written = await self._journal.write(work, call=call, answer=Imported, timeout=LONG)
         receipt = Receipt(seq=written.seq, durability=written.durability)
         return msgspec.structs.replace(written.value, receipt=receipt)
 
     async def _load_in_parts(self, reading: Reading, call: Call) -> Imported:
-        """Import in transactions of 10,000 records; an import that was cut short goes on when it is run again."""
+        """Import in transactions of 10,000 records; an import that was cut short goes on when it is run again.
+
+        The key is kept by a transaction of its own, at the end.
+        """
+        if call.idempotency_key is not None:
+            try:
+                return await self._write(_not_answered, call)
+            except _NotAnsweredError:
+                pass
         drafts = in_order(reading.drafts)
-        known = {draft.source: draft for draft in drafts}
-        parts = [drafts[i : i + limits.IMPORT_RECORDS] for i in range(0, len(drafts), limits.IMPORT_RECORDS)]
         tell = _Counter(len(drafts), PROGRESS.get())
-        call = msgspec.structs.replace(call, idempotency_key=None)
         plantings: list[Planting] = []
-        seq, durability = 0, ""
-        for is_connecting in (False, True):
-            for part in parts:
-                done, seq, durability = await self._part(part, known, reading.format, call, tell, is_connecting)
-                plantings.append(done)
-        receipt = Receipt(seq=seq, durability=durability)
-        return msgspec.structs.replace(_report(reading, plantings, dry_run=False), receipt=receipt)
+        for step in STEPS:
+            for start in range(0, len(drafts), limits.IMPORT_RECORDS):
+                part = drafts[start : start + limits.IMPORT_RECORDS]
+                plantings.append(await self._part(reading, step, part, plantings, tell, call))
+        report = _report(reading, plantings, dry_run=False)
+        return await self._write(lambda _: report, call)
 
     async def _part(
-        self, part: Sequence[Draft], known: dict[str, Draft], name: str, call: Call, tell: _Counter, is_connecting: bool
-    ) -> tuple[Planting, int, str]:
-        plantings: list[Planting] = []
+        self, reading: Reading, step: Step, part: list[Draft], before: list[Planting], tell: _Counter, call: Call
+    ) -> Planting:
+        """Take one step with some of the drafts, in a transaction of its own."""
+        made = before[-1].created if before else ()
+        done = tell.done
 
-        def work(recording: Recording) -> int:
-            planting = Planting(Board(recording, self._limits), name, tell)
-            plantings[:] = [planting]
-            if is_connecting:
-                planting.connect(part, known)
-            else:
-                planting.plant(part)
-            return len(part)
+        def work(recording: Recording) -> Planting:
+            tell.done = done
+            planting = Planting(Board(recording, self._limits), reading, tell, made)
+            step(planting, part)
+            return planting
 
-        written = await self._journal.write(work, call=call, answer=int)
-        return plantings[0], written.seq, written.durability
+        bare = msgspec.structs.replace(call, idempotency_key=None)
+        return (await self._journal.write(work, call=bare, answer=Planting, timeout=LONG)).value
 
     @verb(Effect.READ)
     async def export(
@@ -219,22 +239,29 @@ def _report(reading: Reading, plantings: Sequence[Planting], *, dry_run: bool) -
 
 
 def _drafts(tx: Transaction, pattern: str) -> list[Draft]:
-    """Return the tasks of a pattern as drafts, depth first, with their notes."""
+    """Return the tasks of a pattern as drafts, depth first, with their notes.
+
+    A dependency is the id of another draft, or the path of a task outside, which another store may know too.
+    """
     from .lists import depth_first
 
     tasks = [task for task, _ in depth_first(tx.query(Query(TASKS).where(glob("path", pattern))))]
     notes: dict[str, list[DraftNote]] = {}
     for note in tx.query(Query(NOTES).where(isin("task", [t.id for t in tasks])).order_by("at", "id")):
         notes.setdefault(note.task, []).append(DraftNote(text=note.text, by=note.by, at=note.at, id=note.id))
-    paths = {task.id: task.path for task in tasks}
-    missing = {key for task in tasks for key in task.dependencies if key not in paths}
-    paths.update((key, task.path) for key, task in tx.get_many(TASKS, missing).items())
+    kept = {task.id for task in tasks}
+    outside = tx.get_many(TASKS, {key for task in tasks for key in task.dependencies} - kept)
     containers = {task.parent for task in tasks} | {
-        row[0] for row in tx.query(Query(TASKS).where(isin("parent", list(paths))).select("parent"))
+        row[0] for row in tx.query(Query(TASKS).where(isin("parent", list(kept))).select("parent"))
     }
     return [
         _draft(
-            task, tuple(paths[key] for key in task.dependencies), tuple(notes.get(task.id, ())), task.id in containers
+            task,
+            tuple(
+                key if key in kept else outside[key].path for key in task.dependencies if key in kept or key in outside
+            ),
+            tuple(notes.get(task.id, ())),
+            task.id in containers,
         )
         for task in tasks
     ]
@@ -249,7 +276,7 @@ def _draft(task: Any, dependencies: tuple[str, ...], notes: tuple[DraftNote, ...
     return Draft(
         source=task.id,
         status=None if is_container or by_dependency else task.status,
-        reason=task.block.reason if is_manual else None,
+        reason=None if task.block is None else task.block.reason,
         dependencies=dependencies,
         notes=notes,
         **{name: getattr(task, name) for name in (*same, *more, *times)},

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ...errors import ImportFormatError, PathError
+from ...model import limits
 from ...model.path import parse_path
 from ...model.task import Priority, Status, Type
 from .decode import clean, parse_json, whole_bytes
@@ -44,7 +45,7 @@ def recognises(source: Source) -> bool:
     return bool(source.files) and next(iter(source.files.values()))[: len(_MAGIC)] == _MAGIC
 
 
-def read(source: Source, *, project: str | None) -> Reading:
+def read(source: Source, *, project: str | None, most: int = limits.DEPENDENCIES) -> Reading:
     """Return the tasks by path; containers that the file lacks are made, so that every parent exists."""
     remarks: list[Remark] = []
     rows = {row.key: row for row in _rows(source, remarks)}
@@ -59,7 +60,7 @@ def read(source: Source, *, project: str | None) -> Reading:
         placed = place(roots[name], nodes)
         remarks += placed.remarks
         drafts += [_draft(rows[key], path, remarks) for key, path in placed.paths.items()]
-    return finish(LABEL, drafts, _links(rows), remarks)
+    return finish(LABEL, drafts, _links(rows), remarks, most)
 
 
 def _rows(source: Source, remarks: list[Remark]) -> list[_Row]:

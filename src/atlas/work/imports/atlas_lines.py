@@ -39,7 +39,7 @@ def recognises(source: Source) -> bool:
     return isinstance(value, dict) and ("atlas" in value or {"path", "name"} <= value.keys())
 
 
-def read(source: Source, *, project: str | None) -> Reading:
+def read(source: Source, *, project: str | None, most: int = limits.DEPENDENCIES_MOST) -> Reading:
     """Return the drafts as they were written; with `project`, as copies (without ids) below another first segment."""
     remarks: list[Remark] = []
     drafts = list(_drafts(source, remarks))
@@ -48,7 +48,7 @@ def read(source: Source, *, project: str | None) -> Reading:
     if project is not None:
         drafts = rename(drafts, project, remarks)
     bare = [msgspec.structs.replace(draft, dependencies=()) if draft.dependencies else draft for draft in drafts]
-    linked, told = attach(bare, links_of(drafts), LABEL, limits.DEPENDENCIES_MOST)
+    linked, told = attach(bare, links_of(drafts), LABEL, most)
     remarks += told
     fitted = [fit(draft, LABEL) for draft in linked]
     remarks += [remark for _, told in fitted for remark in told]

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ...errors import ImportFormatError
+from ...model import limits
 from ...model.task import Criterion, Priority, Status, Type
 from .decode import clean, decode
 from .draft import Draft, DraftNote, Reading, Remark, Source
@@ -61,7 +62,7 @@ def recognises(source: Source) -> bool:
     return False
 
 
-def read(source: Source, *, project: str | None) -> Reading:
+def read(source: Source, *, project: str | None, most: int = limits.DEPENDENCIES) -> Reading:
     """Return one draft for every page, archived ones as archived."""
     remarks: list[Remark] = []
     config, unread = _config(source), []
@@ -92,7 +93,7 @@ def read(source: Source, *, project: str | None) -> Reading:
     remarks += placed.remarks
     drafts = [root, *(_draft(pages[key], place_, remarks) for key, place_ in placed.paths.items())]
     links = [Link(page.key, index.find(told), told) for page in ordered for told in _list(page, "dependencies")]
-    return finish(LABEL, drafts, links, remarks)
+    return finish(LABEL, drafts, links, remarks, most)
 
 
 def _config(source: Source) -> dict[str, Value]:

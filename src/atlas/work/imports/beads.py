@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from ...errors import ImportFormatError
+from ...model import limits
 from ...model.task import Criterion, Priority, Status, Type
 from .decode import clean, decode, parse_json, whole_bytes, whole_text
 from .draft import Draft, DraftNote, Reading, Remark, Source
@@ -79,7 +80,7 @@ def _is_issue(line: str) -> bool:
     return isinstance(value, dict) and "id" in value and ("title" in value or "status" in value)
 
 
-def read(source: Source, *, project: str | None) -> Reading:
+def read(source: Source, *, project: str | None, most: int = limits.DEPENDENCIES) -> Reading:
     """Return one draft for every issue, tombstones included."""
     remarks: list[Remark] = []
     issues, unread = _issues(source, remarks)
@@ -99,7 +100,7 @@ def read(source: Source, *, project: str | None) -> Reading:
         drafts += [_draft(issues[key], path, remarks) for key, path in placed.paths.items()]
     if unread:
         drafts[0] = msgspec.structs.replace(drafts[0], metadata={LABEL: {"unread": unread}})
-    return finish(LABEL, drafts, _links(issues), remarks)
+    return finish(LABEL, drafts, _links(issues), remarks, most)
 
 
 def _issues(source: Source, remarks: list[Remark]) -> tuple[dict[str, _Issue], list[dict[str, Any]]]:

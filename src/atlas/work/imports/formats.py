@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ...errors import ImportFormatError, InputError, PathError
+from ...model import limits
 from ...model.path import parse_path
 from . import atlas1, atlas_lines, backlog, beads, markdown, taskmaster
 from .decode import parse_json, whole_bytes, whole_text
@@ -19,8 +20,11 @@ class Reader(Protocol):
     def recognises(self, source: Source) -> bool:
         """Say whether `source` looks like this format; never raises for odd content."""
 
-    def read(self, source: Source, *, project: str | None) -> Reading:
-        """Return the tasks; raises ImportFormatError, naming the place, when the file is not of this format."""
+    def read(self, source: Source, *, project: str | None, most: int = ...) -> Reading:
+        """Return the tasks, each with `most` dependencies at most.
+
+        Raises ImportFormatError, naming the place, when the file is not of this format.
+        """
 
 
 # In the order in which they are tried: a format that is easily told comes before one that resembles others.
@@ -34,8 +38,16 @@ FORMATS: dict[str, Reader] = {
 }
 
 
-def read_plan(source: Source, format: str = AUTO, project: str | None = None) -> Reading:  # noqa: A002 - the word of the interfaces
+def read_plan(
+    source: Source,
+    format: str = AUTO,  # noqa: A002 - the word of the interfaces
+    project: str | None = None,
+    most: int = limits.DEPENDENCIES,
+) -> Reading:
     """Return the tasks of `source`; `project` names the first segment of their paths where the format allows.
+
+    `most` is how many dependencies a task may have.
+
 
     Raises ImportFormatError (IMPORT_FORMAT) when the file is empty, too large, broken, or of no known format, and
     InputError when `format` or `project` is not one.
@@ -48,7 +60,7 @@ def read_plan(source: Source, format: str = AUTO, project: str | None = None) ->
         _check_project(project)
     whole_bytes(source)
     name = _detect(source) if format == AUTO else format
-    return FORMATS[name].read(source, project=project)
+    return FORMATS[name].read(source, project=project, most=most)
 
 
 def _check_project(project: str) -> None:

@@ -73,7 +73,7 @@ def recognises(source: Source) -> bool:
     return not _JSON_START.match(text) and "\0" not in text and bool(parse_outline(text).children)
 
 
-def read(source: Source, *, project: str | None) -> Reading:
+def read(source: Source, *, project: str | None, most: int = limits.DEPENDENCIES) -> Reading:
     """Return the plan; with `project`, under that name."""
     remarks: list[Remark] = []
     text, dirty = clean(whole_text(source).replace("\r\n", "\n"))
@@ -96,7 +96,9 @@ def read(source: Source, *, project: str | None) -> Reading:
         values, unread = parse_front_matter(head)
         own = {"front_matter": {**values, **({"unread": unread} if unread else {})}}
         drafts[0] = msgspec.structs.replace(drafts[0], metadata=keep(drafts[0].metadata, LABEL, own))
-    most = limits.DEPENDENCIES_MOST if any(entry.comment for entry in entries.values()) else limits.DEPENDENCIES
+    if any(entry.comment for entry in entries.values()):
+        # An export comes back as it was; what a store has no room for is told when it is planted there.
+        most = limits.DEPENDENCIES_MOST
     reading = finish(LABEL, drafts, _links(entries, sources, drafts), remarks, most)
     said = list(reading.remarks)
     made = [restore(draft, entries[key].comment, said) for key, draft in zip(paths, reading.drafts, strict=True)]

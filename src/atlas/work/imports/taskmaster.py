@@ -69,7 +69,7 @@ def recognises(source: Source) -> bool:
         return False
 
 
-def read(source: Source, *, project: str | None) -> Reading:
+def read(source: Source, *, project: str | None, most: int = limits.DEPENDENCIES) -> Reading:
     """Return the tasks of every tag."""
     value, remarks = parse_json(whole_text(source), source=source.name)
     tags, rest = _tags(value)
@@ -93,7 +93,7 @@ def read(source: Source, *, project: str | None) -> Reading:
         metadata = keep(drafts[0].metadata, LABEL, {"file": rest})
         drafts[0] = msgspec.structs.replace(drafts[0], metadata=metadata)
         remarks.append(Remark(source=source.name, message=f"{', '.join(rest)}: no tags; kept in metadata"))
-    return finish(LABEL, drafts, links, remarks)
+    return finish(LABEL, drafts, links, remarks, most)
 
 
 def _no_tasks(name: str, value: Any) -> ImportFormatError:
