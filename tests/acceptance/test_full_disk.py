@@ -111,6 +111,32 @@ async def test_each_caller_of_a_group_learns_its_own_outcome_when_the_disk_fills
 
 
 @pytest.mark.anyio
+async def test_no_caller_of_a_group_is_answered_when_the_disk_fills_in_the_middle_of_it(
+    tmp_path: Path, disk: FullDisk
+) -> None:
+    """Large changes outgrow the page cache; SQLite then gives up the whole group, also those that had run well."""
+    path = tmp_path / "atlas.db"
+
+    async def large(a: Atlas, name: str) -> str | None:
+        members = [{"op": "create", "path": f"{name}/{n}", "description": "x" * 30_000} for n in range(300)]
+        try:
+            await a.tasks.bulk(({"op": "create", "path": name, "type": "GROUP"}, *members))
+        except StoreFullError:
+            return None
+        return name
+
+    async with opened(path, disk) as a:
+        await a.tasks.create("before")
+        disk.room = 4 * BYTES_LEFT
+        done = await asyncio.gather(*(large(a, f"c{number}") for number in range(4)))
+        groups = {name for name in await paths(a) if "/" not in name}
+        assert groups == {"before"} | {name for name in done if name is not None}
+        assert None in done
+        disk.room = None
+        await check_sound(a)
+
+
+@pytest.mark.anyio
 async def test_a_full_disk_leaves_no_half_of_a_large_change(tmp_path: Path, disk: FullDisk) -> None:
     """A thousand operations outgrow the page cache and reach the log before the commit, which must not count."""
     async with opened(tmp_path / "atlas.db", disk) as a:
@@ -138,7 +164,7 @@ async def test_a_store_that_cannot_be_made_for_want_of_space_says_so(tmp_path: P
         async with opened(path, disk):
             pass
     assert_one_line(refused.value)
-    assert not path.with_name("atlas.db-new").exists()
+    assert not path.with_name("atlas.db-unfinished").exists()
     disk.room = None
     async with opened(path, disk) as a:
         await a.tasks.create("first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,4 +55,9 @@ def sqlite_place(url: str, rest: str) -> tuple[Path, dict[str, str]]:
                 given=f"{name}={value}",
                 bound={known: list(values) for known, values in _OPTIONS.items()},
             )
-    return Path(unquote(address[3:])).expanduser(), options
+    try:
+        path = Path(unquote(address[3:])).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{url!r} names no file: {error}", field="store", given=url, hint=_HINT) from error
+    # The file itself, wherever the program goes: SQLite lays its log there, not beside a link that leads to it.
+    return Path(os.path.realpath(path)), options

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,19 +24,28 @@ from ...errors import (
 
 APPLICATION_ID = 0x41544C53  # "ATLS"
 SCHEMA = 1
+MOUNTS = Path("/proc/self/mounts")
 
 _MAGIC = b"SQLite format 3\0"
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.rclone"}
 )
-_SYNCED = ("Dropbox", "OneDrive", "Google Drive", "GoogleDrive", "iCloud Drive", "Mobile Documents", "Nextcloud")
+_SYNCED = (
+    *("Dropbox", "OneDrive", "Google Drive", "GoogleDrive", "iCloud Drive", "Nextcloud"),
+    *("Mobile Documents", "CloudStorage"),  # macOS: iCloud, and all others
+)
+
+
+def real(path: Path) -> Path:
+    """Return the file itself, absolute: SQLite lays its log beside that, and not beside a link that leads to it."""
+    return Path(os.path.realpath(path))
 
 
 def check_location(path: Path, *, is_forced: bool) -> None:
     """Refuse network file systems, whose locks lie, and synced folders, which copy half-written files."""
     if is_forced:
         return
-    for folder in path.absolute().parents:
+    for folder in (*path.absolute().parents, *real(path).parents):
         if folder.name in _SYNCED or folder.name.startswith("OneDrive -"):
             raise StoreLocationError(
                 f"{path} lies in a synced folder ({folder.name})",
@@ -50,11 +61,10 @@ def check_location(path: Path, *, is_forced: bool) -> None:
 
 def _file_system(path: Path) -> str:
     """Return the type of the file system that holds `path`, or nothing where the system does not tell."""
-    mounts = Path("/proc/self/mounts")
-    if not mounts.exists():
+    if not MOUNTS.exists():
         return ""
-    wanted, best, kind = str(path.absolute().parent.resolve()), "", ""
-    for line in mounts.read_text().splitlines():
+    wanted, best, kind = str(real(path).parent), "", ""
+    for line in MOUNTS.read_text().splitlines():
         parts = line.split(" ")
         point = parts[1].replace("\\040", " ")
         inside = wanted == point or wanted.startswith(point.rstrip("/") + "/")
@@ -66,12 +76,11 @@ def _file_system(path: Path) -> str:
 def check_header(path: Path) -> bool:
     """Say whether there is a store at `path` already; raises where the file is something else, without touching it."""
     try:
+        _check_kind(path, path.stat().st_mode)
         with path.open("rb") as file:
             header = file.read(100)
     except FileNotFoundError:
         return False
-    except IsADirectoryError as error:
-        raise StoreFormatError(f"{path} is a folder", hint=f"Name a file in it: {path}/atlas.db") from error
     except OSError as error:
         raise storage_error(error, path) from error
     if not header:
@@ -85,6 +94,14 @@ def check_header(path: Path) -> bool:
         )
     check_schema(int.from_bytes(header[60:64], "big"), path)
     return True
+
+
+def _check_kind(path: Path, mode: int) -> None:
+    """Refuse what is no file before it is opened: a pipe would never answer, a device would be replaced."""
+    if stat.S_ISDIR(mode):
+        raise StoreFormatError(f"{path} is a folder", hint=f"Name a file in it: {path}/atlas.db")
+    if not stat.S_ISREG(mode):
+        raise StoreFormatError(f"{path} is a device, a pipe or a socket")
 
 
 def check_schema(found: int, path: Path) -> None:
@@ -124,8 +141,8 @@ def made_beside(path: Path) -> Iterator[Path]:
 
     Made in place, a store cut short by the power could be told neither from an empty file nor from another program's.
     """
-    target = path.resolve()
-    beside = target.with_name(target.name + "-new")
+    target = real(path)
+    beside = target.with_name(target.name + "-unfinished")
     _remove(beside)
     create_private(beside)
     try:
@@ -165,11 +182,23 @@ class WriterLock:
     """The turn to write, among all processes on one file: an advisory lock on a file beside it."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.with_name(path.name + "-lock")
+        beside = real(path)
+        self.path = beside.with_name(beside.name + "-lock")
         self._handle: int | None = None
+        # The file's lock is the process's: it would let in every thread of it.
+        self._thread = threading.Lock()
 
     def acquire(self, timeout: float | None) -> None:
         """Wait for the turn; `timeout` in seconds, None for no end. Raises StoreBusyError."""
+        if not self._thread.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
+            raise StoreBusyError(f"another thread has been writing for {timeout:g} s")
+        try:
+            self._lock_file(timeout)
+        except BaseException:
+            self._thread.release()
+            raise
+
+    def _lock_file(self, timeout: float | None) -> None:
         handle = self._opened()
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,6 +206,18 @@ class WriterLock:
             self._wait(handle, timeout)
         except OSError as error:
             raise storage_error(error, self.path) from error
+
+    def try_acquire(self) -> bool:
+        """Take the turn if it is free at this moment."""
+        if not self._thread.acquire(blocking=False):
+            return False
+        try:
+            fcntl.flock(self._opened(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (OSError, StorageError):
+            # Whatever is wrong, a proper `acquire` waits for it or says it.
+            self._thread.release()
+            return False
+        return True
 
     def _opened(self) -> int:
         if self._handle is None:
@@ -206,6 +247,16 @@ class WriterLock:
         """End the turn."""
         if self._handle is not None:
             fcntl.flock(self._handle, fcntl.LOCK_UN)
+        self._thread.release()
+
+    @contextmanager
+    def held(self, timeout: float | None) -> Iterator[None]:
+        """Hold the turn for the block; see `acquire`."""
+        self.acquire(timeout)
+        try:
+            yield
+        finally:
+            self.release()
 
     def close(self) -> None:
         """Give the lock file back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import msgspec
 from ...errors import StoreFormatError, StoreNewerError
 from ..collection import Collection
 from ..sql import planner_facts, quoted, schema_of
-from .place import APPLICATION_ID
+from .place import APPLICATION_ID, made_beside
 
 _META = """CREATE TABLE "meta" (
   "id" INTEGER PRIMARY KEY CHECK ("id" = 1),
@@ -97,39 +98,90 @@ def version_of(connection: apsw.Connection) -> int:
 def upgrade(connection: apsw.Connection, migrations: Sequence[Migration], path: Path) -> Path | None:
     """Apply what is missing, each migration in a transaction, after a copy of the file; returns the copy.
 
-    Raises StoreNewerError for a newer file and StoreFormatError for a migration that was altered since.
+    Raises StoreNewerError for a newer file and StoreFormatError for a migration that was altered since, or that
+    does not fit what the file holds.
     """
     found, known = version_of(connection), 1 + len(migrations)
     if found > known:
         raise StoreNewerError(f"{path} has schema {found}, this Atlas knows {known}")
+    if found < 1:
+        raise StoreFormatError(f"{path} has schema {found}, and no Atlas made one", hint="Restore a copy.")
+    _check_applied(connection, migrations[: found - 1], path)
+    if found == known:
+        return None
+    copy = path.with_name(f"{path.name}.schema-{found}.bak")
+    with made_beside(copy) as beside:
+        connection.execute("VACUUM INTO ?", (str(beside),))
+    # A table that is made anew is dropped first, whatever refers to it; the references are checked at the end.
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        for number, migration in enumerate(migrations[found - 1 :], found + 1):
+            _apply(connection, number, migration, path)
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
+    return copy
+
+
+def _check_applied(connection: apsw.Connection, migrations: Sequence[Migration], path: Path) -> None:
     rows: dict[Any, Any] = dict(_pairs(connection, 'SELECT "number", "checksum" FROM "migration"'))
-    for number, migration in enumerate(migrations[: found - 1], 2):
+    for number, migration in enumerate(migrations, 2):
         if rows.get(number) != migration.checksum:
             raise StoreFormatError(
                 f"migration {number} ({migration.name}) of {path} differs from this Atlas's",
                 hint="Open the store with the Atlas that wrote it, and export from there.",
             )
-    if found == known:
-        return None
-    copy = path.with_name(f"{path.name}.schema-{found}.bak")
-    copy.unlink(missing_ok=True)
-    connection.execute("VACUUM INTO ?", (str(copy),))
-    copy.chmod(0o600)
-    for number, migration in enumerate(migrations[found - 1 :], found + 1):
+
+
+def _apply(connection: apsw.Connection, number: int, migration: Migration, path: Path) -> None:
+    try:
         with connection:
-            connection.execute(migration.script)
+            # A statement that answers with rows would end the script there, were they not read.
+            connection.execute(migration.script).fetchall()
+            _check_references(connection)
             connection.execute(f"PRAGMA user_version = {number:d}")
             connection.execute('UPDATE "meta" SET "schema" = ?', (number,))
             _record(connection, number, migration)
-    return copy
+    except (apsw.ConstraintError, apsw.SQLError) as error:
+        raise StoreFormatError(
+            f"migration {number} ({migration.name}) does not fit {path}: {error}",
+            hint=f"It has schema {number - 1} as before; go on with the Atlas that wrote it, or mend it there.",
+        ) from error
+
+
+def _check_references(connection: apsw.Connection) -> None:
+    dangling = connection.execute("PRAGMA foreign_key_check").fetchall()
+    if dangling:
+        raise apsw.ConstraintError(f"{len(dangling)} references lead to nothing")
 
 
 def differences(connection: apsw.Connection, collections: Sequence[Collection[Any]]) -> list[str]:
-    """Compare the file's schema with a fresh one; returns a line for each table or index that differs."""
+    """Compare the file's schema with a fresh one; returns a line for each table or index that differs.
+
+    Columns may come in any order: one that a migration adds is the last.
+    """
     found = dict(_pairs(connection, "SELECT name, sql FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*'"))
     fresh = {text.split('"')[1]: text for text in first_migration(collections).script.split(";\n")}
     missing = [f"{name} is missing" for name in fresh if name not in found]
-    return missing + [f"{name} differs" for name in fresh if name in found and found[name] != fresh[name]]
+    return missing + [
+        f"{name} differs"
+        for name, text in fresh.items()
+        if name in found and found[name] != text and _parts(found[name]) != _parts(text)
+    ]
+
+
+def _parts(text: str) -> tuple[str, list[str], str]:
+    """Return what stands before the parentheses of a statement, the sorted definitions inside, and what follows."""
+    head, _, rest = text.partition("(")
+    body, _, tail = rest.rpartition(")")
+    definitions, depth = [""], 0
+    for piece in re.split(r"([(),])", body):
+        depth += (piece == "(") - (piece == ")")
+        if piece == "," and not depth:
+            definitions.append("")
+        else:
+            definitions[-1] += piece
+    in_order = [" ".join(definition.split()) for definition in definitions]
+    return head.strip(), sorted(in_order) if head.startswith("CREATE TABLE") else in_order, tail.strip()
 
 
 def _pairs(connection: apsw.Connection, text: str) -> list[tuple[Any, Any]]:
