@@ -29,8 +29,11 @@ _Node = tuple[str, bool]
 its begin and the ends of its children. That says the same as RULES (cycles) with far fewer edges."""
 
 
-def circles(tree: Tree) -> list[Circle]:
-    """Return circles until dropping their edges leaves none; the newest dependency of each is the one dropped."""
+def circles(tree: Tree, is_ours: Callable[[str], bool]) -> list[Circle]:
+    """Return circles until dropping their edges leaves none with a dependency of ours.
+
+    `is_ours` says of a path whether dependencies of its task may be dropped; the newest of these opens the circle.
+    """
     dropped: set[Edge] = set()
     found: list[Circle] = []
 
@@ -51,18 +54,24 @@ def circles(tree: Tree) -> list[Circle]:
     waiting = [[(key, True) for key in tree.order if tree.tasks[key].dependencies]]
     while waiting:
         for knot in _knots(waiting.pop(), after):
-            circle = _circle(tree, knot, after)
+            ours = {key for key, is_end in knot if not is_end and is_ours(tree.tasks[key].path)}
+            circle = _circle(tree, knot, ours, after)
+            if circle is None:
+                continue
             found.append(circle)
             dropped.add(circle.dropped)
             waiting.append(sorted(knot))
     return found
 
 
-def _circle(tree: Tree, knot: set[_Node], after: Callable[[_Node], Iterable[_Node]]) -> Circle:
-    """Return the shortest circle through the first dependency inside the knot."""
-    start, first = next(
-        (node, other) for node in sorted(knot) if not node[1] for other in after(node) if other[1] and other in knot
+def _circle(tree: Tree, knot: set[_Node], ours: set[str], after: Callable[[_Node], Iterable[_Node]]) -> Circle | None:
+    """Return the shortest circle through the first dependency of ours inside the knot, None where it has none."""
+    inside = (
+        ((key, False), other) for key in sorted(ours) for other in after((key, False)) if other[1] and other in knot
     )
+    start, first = next(inside, (None, None))
+    if start is None or first is None:
+        return None
     came: dict[_Node, _Node] = {first: start}
     current = [first]
     while start not in came:
@@ -78,7 +87,7 @@ def _circle(tree: Tree, knot: set[_Node], after: Callable[[_Node], Iterable[_Nod
         nodes.append(came[nodes[-1]])
     nodes.append(start)
     nodes.reverse()
-    edges = [Edge(a[0], b[0]) for a, b in pairwise(nodes) if not a[1] and b[1]]
+    edges = [Edge(a[0], b[0]) for a, b in pairwise(nodes) if not a[1] and b[1] and a[0] in ours]
     chain = [key for i, (key, _) in enumerate(nodes) if i == 0 or nodes[i - 1][0] != key]
     return Circle(chain=chain, dropped=max(edges, key=lambda edge: _age(tree.tasks[edge.task], edge.dependency)))
 

@@ -13,11 +13,11 @@ import msgspec
 
 from ..journal import Recording
 from ..model.path import is_within, name_of, parent_of, parse_pattern
-from ..model.task import Ready, Status, Tally, Task, Type
+from ..model.task import Block, Ready, Status, Tally, Task, Type
 from ..storage.protocol import Transaction
 from .board import stamped
 from .circles import circles
-from .collections import NOTES, READY, ROOT, TALLIES, TASKS
+from .collections import NOTES, READY, TALLIES, TASKS
 from .rebuild import Tree, counted, every, rewrite, settled, slim, stale_ready, stale_tallies
 
 _LISTS = ("dependencies", "tags", "requires")
@@ -40,6 +40,7 @@ class Findings:
         self._created: list[str] = []
         self.notes: list[str] = []
         self._matches = parse_pattern(pattern).matches
+        self._is_all = pattern == "**"
         self._new_id = tx.new_id
         self._now = tx.now
         self._kept = {task.id: slim(task) for task in every(tx, TASKS)}
@@ -145,13 +146,11 @@ class Findings:
                     self._drop(task, key, "line", f"depends on {other.path!r}, in its own line: dropped")
 
     def _circles(self) -> None:
-        for circle in circles(Tree(self._made)):
-            edge = circle.dropped
-            task, other = self._made[edge.task], self._made[edge.dependency]
-            if self._matches(task.path):
-                chain = " -> ".join(self._made[key].path for key in circle.chain)
-                message = f"waits in a circle, {chain}: its dependency on {other.path!r}, the newest, dropped"
-                self._drop(task, other.id, "cycle", message)
+        for circle in circles(Tree(self._made), self._matches):
+            task, other = (self._made[key] for key in circle.dropped)
+            chain = " -> ".join(self._made[key].path for key in circle.chain)
+            message = f"waits in a circle, {chain}: its dependency on {other.path!r}, the newest, dropped"
+            self._drop(task, other.id, "cycle", message)
 
     def _drop(self, task: Task, key: str, kind: str, message: str) -> None:
         kept = tuple(d for d in self._made[task.id].dependencies if d != key)
@@ -170,40 +169,68 @@ class Findings:
             if must.hidden is not task.hidden:
                 self._note("hidden", task.path, "its mark of lying in an archived subtree is wrong")
             self._made[task.id] = must
-        for key in self._created:
+        for key in self._followers(due):
             self._made[key] = due[key]
+
+    def _followers(self, due: Mapping[str, Task]) -> set[str]:
+        """Return the tasks beyond the pattern that what is mended changes: they were right before, and must be after.
+
+        What is above a mended task rolls up anew; others differ when the rules say another thing of them than before.
+        """
+        followers = {*self._created}
+        mended = [key for key, task in self._kept.items() if self._made[key] is not task]
+        if not mended and not followers:
+            return followers
+        parent = Tree(self._made).parent
+        for key in [*mended, *followers]:
+            above = parent[key]
+            while above is not None and above not in followers:
+                followers.add(above)
+                above = parent[above]
+        before = settled(self._kept)
+        followers |= {key for key, task in before.items() if _derived_of(task) != _derived_of(due[key])}
+        return followers
 
     def _counts(self, tx: Transaction | Recording) -> tuple[dict[str, Tally | None], dict[str, Ready | None]]:
         """Return what to write; reported is only what was wrong before, not what follows from the rest."""
-        derived = counted(self._made)
-        tallies = {key: tally for key, tally in stale_tallies(tx, derived).items() if self._is_wanted(key)}
-        ready = {key: entry for key, entry in stale_ready(tx, derived).items() if self._is_wanted(key)}
-        was_tallies: Mapping[str, Any] = tallies
-        was_ready: Mapping[str, Any] = ready
-        if self.issues:
-            present = counted(self._kept)
-            was_tallies, was_ready = stale_tallies(tx, present), stale_ready(tx, present)
-        for key in sorted(was_tallies):
+        present = counted(self._kept)
+        derived = counted(self._made) if self.issues else present
+        for key in sorted(stale_tallies(tx, present)):
             if self._is_wanted(key):
                 self._note("counts", self._path(key), "its counts are not those of the tasks: counted again")
-        for key in sorted(was_ready):
+        for key in sorted(stale_ready(tx, present)):
             if self._is_wanted(key):
                 self._note("ready", self._path(key), "its place in the queue of ready work is wrong: placed again")
+        tallies = {
+            key: tally
+            for key, tally in stale_tallies(tx, derived).items()
+            if self._is_wanted(key) or present.tallies.get(key) != derived.tallies.get(key)
+        }
+        ready = {
+            key: entry
+            for key, entry in stale_ready(tx, derived).items()
+            if self._is_wanted(key) or present.ready.get(key) != derived.ready.get(key)
+        }
         return tallies, ready
 
     def _is_wanted(self, key: str) -> bool:
-        task = self._made.get(key)
-        return key == ROOT or task is None or task.id not in self._kept or self._matches(task.path)
+        task = self._kept.get(key)
+        return self._is_all if task is None else self._matches(task.path)
 
     def _path(self, key: str) -> str:
         task = self._made.get(key)
         return "" if task is None else task.path
 
     def _loose_notes(self, tx: Transaction | Recording) -> None:
-        for note in every(tx, NOTES):
+        """Find notes without a task; they have no path, so only a look at everything sees them."""
+        for note in every(tx, NOTES) if self._is_all else ():
             if note.task not in self._made:
                 self._note("note", "", f"the note {note.id} belongs to {note.task}, which does not exist: removed")
                 self.notes.append(note.id)
+
+
+def _derived_of(task: Task) -> tuple[Status, Block | None, bool]:
+    return task.status, task.block, task.hidden
 
 
 def _told(task: Task) -> str:
