@@ -28,7 +28,7 @@ def test_the_programs_that_mypy_checks_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "['shop/api', 'shop/page'] disk",
-        "{'cause': 'dependency', 'by': ['shop/docs-1'], 'failed': [], 'reason': None} 1 shop/docs-1 3 5",
+        "BLOCKED 1 shop/docs-1 3 5",
     ]
 
 

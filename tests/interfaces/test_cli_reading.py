@@ -162,6 +162,15 @@ def test_log_tells_what_changed_newest_first(plan: Cli) -> None:
     assert "task.deleted" in plan("log", "shop/core").stdout
 
 
+def test_log_leaves_out_what_every_change_changes(plan: Cli) -> None:
+    """Whoever reads wants the change; its time is at the front of the line, and --json has the rest."""
+    plan("start", "shop/api")
+    line = plan("log", "shop/api", "--limit", "1").stdout.splitlines()[0]
+    assert line.endswith("shop/api  status PENDING → IN_PROGRESS")
+    fields = plan.json("log", "shop/api", "--limit", "1")["events"][0]["change"]["fields"]
+    assert fields.keys() == {"status", "started_at", "updated_at", "version"}
+
+
 def test_log_narrows_and_pages(plan: Cli) -> None:
     assert [e["seq"] for e in plan.json("log", "--since", "2")["events"]] == [3, 4, 5]
     assert [e["seq"] for e in plan.json("log", "--until", "2")["events"]] == [2, 1]

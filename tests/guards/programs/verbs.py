@@ -38,7 +38,7 @@ async def main(url: str) -> None:
         await a.upkeep.repair(dry_run=False)
         copy = await a.plans.export("shop/**", format="markdown")
         print(written.affected, written.receipt.durability)
-        print(read.task["block"], page.total, ready.tasks[0]["path"], len(told.events), copy.tasks)
+        print(read.task["status"], page.total, ready.tasks[0]["path"], len(told.events), copy.tasks)
 
 
 asyncio.run(main(*sys.argv[1:]))

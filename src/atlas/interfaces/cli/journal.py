@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ...atlas import Atlas
 
 _LONG = 48
+_UNTOLD = frozenset({"version", "updated_at", "started_at", "completed_at"})
+"""What follows from any change, or from the status and the time of the event; --json has it."""
 _WAIT_MOST = 50.0
 
 
@@ -129,7 +131,7 @@ def _changes(change: Mapping[str, Any]) -> str:
             record = change[kind]
             said = record.get("text") or record.get("name") or ""
             return _short(said) if "text" in record or kind == "created" else ""
-    return "; ".join(_delta(name, delta) for name, delta in change.get("fields", {}).items())
+    return "; ".join(_delta(name, delta) for name, delta in change.get("fields", {}).items() if name not in _UNTOLD)
 
 
 def _delta(name: str, delta: Any) -> str:

@@ -12,6 +12,8 @@ _BRIEF = frozenset({"path", "name", "type", "status", "priority", "block", "prog
 _FINISHED = frozenset({"COMPLETED", "CANCELLED"})
 _VALUE_LENGTH = 80
 _NOTES_SHOWN = 50
+_UNTOLD = frozenset({"updated_at", "started_at", "completed_at"})
+"""Times that the status and the time of an event already say."""
 
 Data = Mapping[str, Any]
 
@@ -145,7 +147,7 @@ def _event(event: Data) -> str:
     who = f" by {event['actor']}" if event.get("actor") else ""
     head = f"{event['seq']} {event['time'][:19]} {event['type']} {event.get('path') or event['target']['key']}{who}"
     change = event.get("change") or {}
-    parts = [f"{name} {_delta(delta)}" for name, delta in change.get("fields", {}).items()]
+    parts = [f"{name} {_delta(delta)}" for name, delta in change.get("fields", {}).items() if name not in _UNTOLD]
     for kind in ("created", "deleted"):
         record = change.get(kind, {})
         parts += [f"{name} {_value(record[name])}" for name in ("name", "status", "text") if name in record]
