@@ -185,7 +185,7 @@ def _change(collection: Collection[Any], before: Any, after: Any) -> dict[str, A
     fields = {}
     for name, old, new in zip(names, read(before), read(after), strict=True):
         # Objects may be equal to Python and different as JSON (1 and True).
-        if old is new or (old == new and (not isinstance(old, dict) or encode(old) == encode(new))):
+        if old is new or (old == new and (type(old) is not dict or encode(old) == encode(new))):
             continue
         delta = delta_between(msgspec.to_builtins(old), msgspec.to_builtins(new))
         if delta is not None:

@@ -134,11 +134,16 @@ class MemorySession:
         records = self._table(collection).records
         return {key: records[key] for key in keys if key in records}
 
-    def find(self, collection: Collection[R], field: str, values: Sequence[Any]) -> dict[Any, R]:
+    def get(self, collection: Collection[R], key: Any) -> R | None:
+        """See Session."""
+        record: R | None = self._table(collection).records.get(key)
+        return record
+
+    def find(self, collection: Collection[R], field: str, value: Any) -> R | None:
         """See Session."""
         table = self._table(collection)
-        index = table.indexes[field]
-        return {value: table.records[next(iter(index[value]))] for value in values if value in index}
+        keys = table.indexes[field].get(value)
+        return table.records[next(iter(keys))] if keys else None
 
     def query(self, query: Query[R]) -> list[Any]:
         """See Session."""

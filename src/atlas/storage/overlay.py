@@ -42,8 +42,12 @@ class Session(Protocol):
         """Return those of the records that exist."""
         ...
 
-    def find(self, collection: Collection[R], field: str, values: Sequence[Any]) -> dict[Any, R]:
-        """Return the records that hold these values in a unique field, by value."""
+    def get(self, collection: Collection[R], key: Any) -> R | None:
+        """Return the record, None where there is none."""
+        ...
+
+    def find(self, collection: Collection[R], field: str, value: Any) -> R | None:
+        """Return the record that holds this value in a unique field, None where there is none."""
         ...
 
     def query(self, query: Query[R]) -> list[Any]:
@@ -94,15 +98,35 @@ class _Layer:
 class Overlay:
     """A transaction over a session (`storage.protocol.Transaction` states the promise)."""
 
-    def __init__(self, session: Session, *, is_writable: bool = True, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        is_writable: bool = True,
+        deadline: float | None = None,
+        late: type[BaseException] = StoreTimeoutError,
+    ) -> None:
         self._session = session
         self._is_writable = is_writable
         self._deadline = deadline
+        self._late = late
         self._layers = [_Layer()]
         self._held: dict[tuple[str, Any], Any] = {}
         self._found: dict[tuple[str, str, Any], Any] = {}
-        self.now = session.now
-        self.seq = session.seq
+        # A session that writes counts on; one that reads has to look, which most reads do not need.
+        self._seq = session.seq if is_writable else None
+
+    @property
+    def now(self) -> datetime:
+        """See Transaction."""
+        return self._session.now
+
+    @property
+    def seq(self) -> int:
+        """See Transaction."""
+        if self._seq is None:
+            self._seq = self._session.seq
+        return self._seq
 
     def new_id(self) -> str:
         """See Transaction."""
@@ -118,7 +142,7 @@ class Overlay:
                 found = layer.writes[place][2]
                 return found
         if place not in self._held:
-            self._held[place] = self._session.get_many(collection, (key,)).get(key)
+            self._held[place] = self._session.get(collection, key)
         found = self._held[place]
         return found
 
@@ -195,7 +219,7 @@ class Overlay:
 
     def _check_time(self) -> None:
         if self._deadline is not None and time.monotonic() > self._deadline:
-            raise StoreTimeoutError("the work took longer than its deadline")
+            raise self._late("the work took longer than its deadline")
 
     def query(self, query: Query[R]) -> list[Any]:
         """See Transaction."""
@@ -237,10 +261,14 @@ class Overlay:
         place = (collection.name, field, value)
         if place not in self._found:
             self._check_time()
-            read = self._session.find(collection, field, (value,)).get(value)
-            self._found[place] = None if read is None else collection.key_of(read)
-            if read is not None:
-                self._held.setdefault((collection.name, collection.key_of(read)), read)
+            read = self._session.find(collection, field, value)
+            self._found[place] = key = None if read is None else collection.key_of(read)
+            if (
+                read is not None
+                and self._held.setdefault((collection.name, key), read) is read
+                and not self._is_writable
+            ):
+                return [read]
         key = self._found[place]
         record = None if key is None else self.get(collection, key)
         return [record] if record is not None and to_scalar(getattr(record, field)) == value else []

@@ -21,19 +21,21 @@ from ...errors import (
     StoreFormatError,
     StoreFullError,
     StoreReadOnlyError,
+    StoreTimeoutError,
 )
 from ...model.path import regex_matches
 from ..collection import Collection, to_scalar
 from ..overlay import Overlay
 from ..protocol import Transaction
 from . import place, schema
-from .session import SqliteSession
+from .session import SnapshotSession, SqliteSession
 
 T = TypeVar("T")
 
 CHECKPOINT_PAGES = 1_000
 TRUNCATE_BYTES = 10 * 1024 * 1024
 BUSY_MILLIS = 5_000
+SHORT_SECONDS = 0.002
 
 _ERRORS: tuple[tuple[type[Exception], type[StorageError], str], ...] = (
     (apsw.FullError, StoreFullError, "the disk is full"),
@@ -44,6 +46,10 @@ _ERRORS: tuple[tuple[type[Exception], type[StorageError], str], ...] = (
     (apsw.BusyError, StoreBusyError, "another program holds the database"),
     (apsw.LockedError, StoreBusyError, "another program holds the database"),
 )
+
+
+class TooLongError(BaseException):
+    """Short work proved long and is rolled back, to run elsewhere: not an error that the work itself may catch."""
 
 
 class Job:
@@ -63,6 +69,11 @@ class Job:
     def start(self) -> bool:
         """Say whether the job may run; from then on it cannot be abandoned."""
         return self._move("running")
+
+    def postpone(self) -> None:
+        """Let a job that ran in vain wait again."""
+        self.error = None
+        self._state = "waiting"
 
     def abandon(self) -> bool:
         """Say whether the job was still waiting; it will not run any more."""
@@ -96,6 +107,8 @@ class Engine:
         self.lock = place.WriterLock(path)
         self.lock_waits = 0.0
         self.commits = 0
+        self._commit_seconds = 0.0
+        self._versions: dict[apsw.Connection, int] = {}
         self._clock = clock
         self._migrations = tuple(migrations)
         self._synchronous = synchronous
@@ -132,24 +145,18 @@ class Engine:
             raise StoreReadOnlyError(f"{self.path} is empty and cannot be written")
         place.prepare_folder(self.path)
         place.create_private(self.path)
-        self.lock.acquire(BUSY_MILLIS / 1000)
-        try:
+        with self.lock.held(BUSY_MILLIS / 1000):
             if not place.check_header(self.path):
                 with place.made_beside(self.path) as beside:
                     connection = self._connection(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, beside)
                     schema.create(connection, self.collections, self._migrations)
                     connection.close()
-        finally:
-            self.lock.release()
 
     def _upgrade(self) -> None:
         if not self.is_writable:
             raise StoreReadOnlyError(f"{self.path} has an older schema and cannot be written")
-        self.lock.acquire(BUSY_MILLIS / 1000)
-        try:
+        with self.lock.held(BUSY_MILLIS / 1000):
             schema.upgrade(self.writer(), self._migrations, self.path)
-        finally:
-            self.lock.release()
 
     def _connection(self, flags: int, path: Path | None = None) -> apsw.Connection:
         name = str(path or self.path)
@@ -232,25 +239,62 @@ class Engine:
         finally:
             self.lock.release()
 
-    def _commit_all(self, writer: apsw.Connection, jobs: Sequence[Job], *, is_guarded: bool) -> bool:
+    def run_short(self, job: Job) -> bool:
+        """Run one job at once if nobody else is writing, the disk is quick and the job short; else say False.
+
+        After False the job waits as before, and nothing has happened. For the thread that must not be held up: what
+        takes longer than `SHORT_SECONDS` is rolled back, to be run by `run` on a thread of its own.
+        """
+        if self._commit_seconds > SHORT_SECONDS or not self.is_writable or not self.lock.try_acquire():
+            return False
+        end = time.monotonic() + SHORT_SECONDS
+        try:
+            with self.translated(), self._hurried(end):
+                if job.start():
+                    self._commit_all(self.writer(), [job], is_guarded=False, end=end)
+        except (TooLongError, apsw.InterruptError, StoreBusyError):
+            if time.monotonic() < job.deadline:
+                job.postpone()
+                return False
+            job.error = StoreTimeoutError("the work took longer than its deadline")
+        except Exception as error:  # noqa: BLE001 - handed to the caller
+            job.error = job.error or error
+        finally:
+            self.lock.release()
+        return True
+
+    @contextmanager
+    def _hurried(self, end: float) -> Iterator[None]:
+        """Have the writer wait for nobody, and no statement run past `end`."""
+        writer = self.writer()
+        writer.set_busy_timeout(0)
+        writer.set_progress_handler(lambda: time.monotonic() > end, 1_000)
+        try:
+            yield
+        finally:
+            writer.set_progress_handler(None)
+            writer.set_busy_timeout(BUSY_MILLIS)
+
+    def _commit_all(
+        self, writer: apsw.Connection, jobs: Sequence[Job], *, is_guarded: bool, end: float | None = None
+    ) -> bool:
         """Run the jobs and commit; says False when an unguarded job failed after it wrote, and all must run again.
 
         A savepoint for each job costs every page it changes a copy, so the first attempt does without.
         """
         writer.execute("BEGIN IMMEDIATE")
         try:
-            return self._run_all(writer, jobs, is_guarded=is_guarded)
+            return self._run_all(writer, jobs, is_guarded=is_guarded, end=end)
         finally:
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
 
-    def _run_all(self, writer: apsw.Connection, jobs: Sequence[Job], *, is_guarded: bool) -> bool:
-        seq, before = self._begin(writer)
-        now = max(self._clock(), before)
+    def _run_all(self, writer: apsw.Connection, jobs: Sequence[Job], *, is_guarded: bool, end: float | None) -> bool:
+        seq, now = self._look(writer)
         has_written = False
         for job in jobs:
             session = SqliteSession(writer, now=now, seq=seq, is_guarded=is_guarded)
-            if self._run_one(job, session):
+            if self._run_one(job, session, end):
                 seq = session.seq
                 has_written = has_written or session.has_written
             if not writer.in_transaction:
@@ -261,7 +305,12 @@ class Engine:
             job.seq = seq
         if has_written:
             writer.execute('UPDATE "meta" SET "seq" = ?, "now" = ?', (seq, to_scalar(now)))
+        if end is not None:
+            # Struck in the commit itself, the deadline would hide what became of it.
+            writer.set_progress_handler(None)
+        asked = time.perf_counter()
         writer.execute("COMMIT")
+        self._commit_seconds = time.perf_counter() - asked
         self.commits += 1
         return True
 
@@ -272,12 +321,15 @@ class Engine:
             place.check_schema(found, self.path)
         return seq, datetime.fromisoformat(now).astimezone(UTC)
 
-    def _run_one(self, job: Job, session: SqliteSession) -> bool:
-        overlay = Overlay(session, deadline=job.deadline)
+    def _run_one(self, job: Job, session: SqliteSession, end: float | None) -> bool:
+        late = StoreTimeoutError if end is None else TooLongError
+        overlay = Overlay(session, deadline=end or job.deadline, late=late)
         job.error = None
         try:
             job.value = job.work(overlay)
             overlay.finish(self._check_references)
+        except (TooLongError, apsw.InterruptError):
+            raise
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whose function raised it
             job.error = self._storage_error(error) if isinstance(error, apsw.Error) else error
             if self.writer().in_transaction:
@@ -304,27 +356,46 @@ class Engine:
         reader = connection or self._reader
         if reader is None:
             raise StoreClosedError("the store is closed")
-        if seconds is not None:
-            end = time.perf_counter() + seconds
-            reader.set_progress_handler(lambda: time.perf_counter() > end, 1_000)
+        session = SnapshotSession(reader, look=lambda: self._look(reader))
         try:
-            with self.translated():
-                reader.execute("BEGIN")
-                try:
-                    seq, now = self._begin(reader)
-                    session = SqliteSession(reader, now=max(self._clock(), now), seq=seq)
-                    return work(Overlay(session, is_writable=False))
-                finally:
-                    # The deadline is for the work alone: struck in the rollback, it would leave the transaction open.
+            reader.execute("BEGIN")
+            try:
+                if seconds is not None:
+                    end = time.perf_counter() + seconds
+                    reader.set_progress_handler(lambda: time.perf_counter() > end, 1_000)
+                answer = work(Overlay(session, is_writable=False))
+                self._check_current(reader)
+                return answer
+            finally:
+                # The deadline is for the work alone: struck in the rollback, it would leave the transaction open.
+                if seconds is not None:
                     reader.set_progress_handler(None)
-                    if reader.in_transaction:
-                        reader.execute("ROLLBACK")
-        finally:
-            reader.set_progress_handler(None)
+                if reader.in_transaction:
+                    reader.execute("ROLLBACK")
+        except apsw.InterruptError:
+            raise
+        except apsw.Error as error:
+            raise self._storage_error(error) from error
+
+    def _check_current(self, connection: apsw.Connection) -> None:
+        """Refuse what a newer Atlas may have written since this connection last looked."""
+        version = connection.data_version()
+        if self._versions.get(connection) != version:
+            self._begin(connection)
+            self._versions[connection] = version
+
+    def _look(self, connection: apsw.Connection) -> tuple[int, datetime]:
+        seq, before = self._begin(connection)
+        return seq, max(self._clock(), before)
+
+    @property
+    def is_untidy(self) -> bool:
+        """Whether the log has grown so long that `tidy` has something to do."""
+        return self._wal_pages >= CHECKPOINT_PAGES
 
     def tidy(self) -> None:
         """Move the log into the database when it has grown, after the callers were answered."""
-        if self._wal_pages < CHECKPOINT_PAGES or self._writer is None:
+        if not self.is_untidy or self._writer is None:
             return
         log = self.path.with_name(self.path.name + "-wal")
         is_large = log.exists() and log.stat().st_size > TRUNCATE_BYTES

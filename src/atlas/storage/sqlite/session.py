@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -37,22 +37,22 @@ class SqliteSession:
 
     def get_many(self, collection: Collection[R], keys: Sequence[Any]) -> dict[Any, R]:
         """See Session."""
-        decode = collection.decode
         if len(keys) == 1:
-            text = self._connection.execute(_get(collection), (keys[0],)).get
-            return {} if text is None else {keys[0]: _decoded(collection, decode, text)}
+            record = self.get(collection, keys[0])
+            return {} if record is None else {keys[0]: record}
+        decode = collection.decode
         rows = self._connection.execute(_get_many(collection), (msgspec.json.encode(list(keys)).decode(),))
         return {key: _decoded(collection, decode, text) for key, text in rows}
 
-    def find(self, collection: Collection[R], field: str, values: Sequence[Any]) -> dict[Any, R]:
+    def get(self, collection: Collection[R], key: Any) -> R | None:
         """See Session."""
-        decode = collection.decode
-        found: dict[Any, R] = {}
-        for value in values:
-            text = self._connection.execute(_find(collection, field), (value,)).get
-            if text is not None:
-                found[value] = _decoded(collection, decode, text)
-        return found
+        text = self._connection.execute(_get(collection), (key,)).get
+        return None if text is None else _decoded(collection, collection.decode, text)
+
+    def find(self, collection: Collection[R], field: str, value: Any) -> R | None:
+        """See Session."""
+        text = self._connection.execute(_find(collection, field), (value,)).get
+        return None if text is None else _decoded(collection, collection.decode, text)
 
     def query(self, query: Query[R]) -> list[Any]:
         """See Session."""
@@ -127,6 +127,30 @@ class SqliteSession:
         """See Session."""
         if level >= self._lowest:
             self._connection.execute(f"RELEASE s{level:d}")
+
+
+class SnapshotSession(SqliteSession):
+    """A session that only reads; the store's time and last number are looked up when they are asked for."""
+
+    def __init__(self, connection: apsw.Connection, *, look: Callable[[], tuple[int, datetime]]) -> None:
+        self._connection = connection
+        self._look = look
+        self._seen: tuple[int, datetime] | None = None
+
+    @property
+    def seq(self) -> int:  # type: ignore[override]
+        """See Session."""
+        return self._looked()[0]
+
+    @property
+    def now(self) -> datetime:  # type: ignore[override]
+        """See Session."""
+        return self._looked()[1]
+
+    def _looked(self) -> tuple[int, datetime]:
+        if self._seen is None:
+            self._seen = self._look()
+        return self._seen
 
 
 def _decoded(collection: Collection[R], decode: Any, text: str) -> R:

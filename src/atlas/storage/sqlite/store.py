@@ -17,7 +17,7 @@ from ...errors import StorageError, StoreBusyError, StoreClosedError
 from ..collection import Collection
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
 from ..query import Query
-from .engine import Engine, Job
+from .engine import SHORT_SECONDS, Engine, Job
 from .place import storage_error
 from .schema import Migration, seed_planner
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SHORT_READ_SECONDS = 0.002
 LONG_READERS = 2
 GROUP = 256
 POLL_SECONDS = 0.05
@@ -67,7 +66,8 @@ class SqliteStore:
         )
         self._is_inline = is_inline
         self._synchronous = synchronous
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._asked: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+        self._queue: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._spare: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
@@ -98,7 +98,7 @@ class SqliteStore:
         if self._is_inline:
             self._engine.run([job], wait=seconds)
         else:
-            await self._submit(job, seconds)
+            await self._submit(job)
         if job.error is not None:
             raise job.error
         if self._is_inline:
@@ -111,23 +111,36 @@ class SqliteStore:
         if not self._engine.is_open:
             raise StoreClosedError("the store is closed")
 
-    async def _submit(self, job: Job, seconds: float) -> None:
+    async def _submit(self, job: Job) -> None:
+        """Have the job committed, together with all that is asked for in the same turn of the event loop."""
         import asyncio
 
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(job, loop, loop.create_future())
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write, name="atlas-writer", daemon=True)
-            self._thread.start()
-        self._queue.put(waiting)
-        timer = loop.call_later(seconds, waiting.give_up, seconds)
+        waiting = _Waiting(job)
+        self._asked.setdefault(loop, []).append(waiting)
         try:
-            await waiting.answer
+            await asyncio.sleep(0)
+            asked = self._asked.pop(loop, None)
+            if asked is not None:
+                self._take(asked, loop)
+            if waiting.answer is not None:
+                await waiting.answer
         except asyncio.CancelledError:
             job.abandon()
             raise
-        finally:
-            timer.cancel()
+
+    def _take(self, asked: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        """Commit one short job here; hand several, or a long one, to the writer thread."""
+        self._check_open()
+        if len(asked) == 1 and self._engine.run_short(asked[0].job):
+            self._tell(asked[0].job.seq)
+            if not self._engine.is_untidy:
+                return
+            asked = []
+        self._queue.put(_Group(asked, loop))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="atlas-writer", daemon=True)
+            self._thread.start()
 
     def _write(self) -> None:
         """Take whatever waits, commit it together, answer, and only then tidy up; ends at None."""
@@ -135,8 +148,8 @@ class SqliteStore:
             first = self._queue.get()
             if first is None:
                 return
-            group, is_last = [first], False
-            while len(group) < GROUP:
+            groups, is_last = [first], False
+            while sum(len(group.members) for group in groups) < GROUP:
                 try:
                     following = self._queue.get_nowait()
                 except queue.Empty:
@@ -144,12 +157,21 @@ class SqliteStore:
                 if following is None:
                     is_last = True
                     break
-                group.append(following)
-            self._engine.run([waiting.job for waiting in group])
-            self._answer(group)
+                groups.append(following)
+            self._commit(groups)
             self._tidy_quietly()
             if is_last:
                 return
+
+    def _commit(self, groups: Sequence[_Group]) -> None:
+        jobs = [waiting.job for group in groups for waiting in group.members]
+        if not jobs:
+            return
+        self._engine.run(jobs)
+        for group in groups:
+            # A loop that was closed has nobody left to answer.
+            with contextlib.suppress(RuntimeError):
+                group.loop.call_soon_threadsafe(self._answer, group)
 
     def _tidy_quietly(self) -> None:
         """Checkpoint; a failure is not the callers' (they are answered) and comes up again at the next commit."""
@@ -161,18 +183,9 @@ class SqliteStore:
 
             logging.getLogger(__name__).warning("checkpoint of %s put off: %s", self.path, error)
 
-    def _answer(self, group: Sequence[_Waiting]) -> None:
-        for loop in {waiting.loop for waiting in group}:
-            mine = [waiting for waiting in group if waiting.loop is loop]
-            # A loop that was closed has nobody left to answer.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._answer_here, mine)
-
-    def _answer_here(self, group: Sequence[_Waiting]) -> None:
-        for waiting in group:
-            if not waiting.answer.done():
-                waiting.answer.set_result(None)
-        self._tell(max(waiting.job.seq for waiting in group))
+    def _answer(self, group: _Group) -> None:
+        group.answer()
+        self._tell(max((waiting.job.seq for waiting in group.members), default=0))
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
@@ -180,7 +193,7 @@ class SqliteStore:
         if self._is_inline:
             return self._engine.read(work)
         try:
-            return self._engine.read(work, seconds=SHORT_READ_SECONDS)
+            return self._engine.read(work, seconds=SHORT_SECONDS)
         except apsw.InterruptError:
             return await self._read_long(work)
 
@@ -256,8 +269,7 @@ class SqliteStore:
 
     def _maintain(self, *, analyze: bool) -> dict[str, Any]:
         before = self._size()
-        self._engine.lock.acquire(DEFAULT_TIMEOUT.total_seconds())
-        try:
+        with self._engine.lock.held(DEFAULT_TIMEOUT.total_seconds()):
             connection = self._engine.connect()
             connection.execute("PRAGMA query_only = OFF; VACUUM").fetchall()
             if analyze:
@@ -265,8 +277,6 @@ class SqliteStore:
                 seed_planner(connection, self._engine.collections)
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             connection.close()
-        finally:
-            self._engine.lock.release()
         return {"before": before, "after": self._size(), "analyzed": analyze}
 
     async def _apart(self, run: Callable[[], T]) -> T:
@@ -373,16 +383,45 @@ class SqliteStore:
 
 
 class _Waiting:
-    """A job with the caller that awaits it."""
+    """A job whose caller waits; there is an `answer` to await once the job is on its way to the writer thread."""
 
-    __slots__ = ("answer", "job", "loop")
+    __slots__ = ("answer", "job")
 
-    def __init__(self, job: Job, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[None]) -> None:
+    def __init__(self, job: Job) -> None:
         self.job = job
-        self.loop = loop
-        self.answer = answer
+        self.answer: asyncio.Future[None] | None = None
 
-    def give_up(self, seconds: float) -> None:
-        """Answer for a job that never got its turn; one that runs already ends by its own deadline."""
-        if not self.answer.done() and self.job.abandon():
-            self.answer.set_exception(StoreBusyError(f"no turn to write within {seconds:g} s"))
+    def wake(self) -> None:
+        """Let the caller see what became of the job."""
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(None)
+
+
+class _Group:
+    """What was asked for in one turn of an event loop, on its way through the writer thread."""
+
+    __slots__ = ("_timer", "loop", "members")
+
+    def __init__(self, members: Sequence[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        self.members = members
+        self.loop = loop
+        for waiting in members:
+            waiting.answer = loop.create_future()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Answer for jobs that did not get their turn in time; one that runs already ends by its own deadline."""
+        now = time.monotonic()
+        for waiting in self.members:
+            if waiting.job.deadline <= now and waiting.job.abandon():
+                waiting.job.error = StoreBusyError("other writers held the store for all of the time given")
+                waiting.wake()
+        ends = [waiting.job.deadline for waiting in self.members if waiting.job.deadline > now]
+        self._timer = self.loop.call_later(min(ends) - now, self._watch) if ends else None
+
+    def answer(self) -> None:
+        """Wake all callers."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiting in self.members:
+            waiting.wake()
