@@ -105,6 +105,18 @@ class InputError(AtlasError):
     code = "INVALID_INPUT"
     hint = "Correct the field named and call again; nothing was changed."
 
+    def __init__(self, message: str, *, hint: str | None = None, bound: Any = None, **facts: Any) -> None:
+        if hint is None and type(self).hint is InputError.hint:
+            hint = _within(bound)
+        super().__init__(message, hint=hint, bound=bound, **facts)
+
+
+def _within(bound: Any) -> str | None:
+    """Return the way out that a bound itself tells; a number alone does not say of what it is one."""
+    if isinstance(bound, (list, tuple)) and bound:
+        return f"Use one of {', '.join(str(each) for each in bound)}."
+    return f"Needed: {bound}." if isinstance(bound, str) else None
+
 
 class PathError(InputError):
     """Not a path, or not a pattern, of the grammar."""
@@ -341,7 +353,7 @@ class ImportFormatError(InputError):
     """A file that is not of the named format."""
 
     code = "IMPORT_FORMAT"
-    hint = "Name the format with --format: atlas, markdown, taskmaster, beads, backlog or atlas1."
+    hint = "Name the format (--format): atlas, markdown, taskmaster, beads, backlog or atlas1."
 
 
 class InternalError(AtlasError):

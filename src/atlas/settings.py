@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -217,12 +217,24 @@ def _refused(text: str, values: Mapping[str, Any], written: Any) -> ConfigError:
         )
     name = found["field"] if found else ""
     what = text.partition(" - at `")[0]
+    bound = bound_of(name)
     return ConfigError(
         f"{written(name)}: {what[:1].lower()}{what[1:]}",
         field=name,
         given=masked(name, values.get(name)),
-        bound=what.removeprefix("Expected ").partition(", got ")[0],
+        bound=bound,
+        hint=f"Use {bound if isinstance(bound, str) else ' or '.join(bound)}.",
     )
+
+
+def bound_of(name: str) -> list[str] | str:
+    """Return what a setting takes: its words, or the range of its numbers or of its length."""
+    kind, meta = get_args(next(field.type for field in msgspec.structs.fields(Settings) if field.name == name))
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    if kind is int:
+        return f"{meta.ge} to {meta.le}"
+    return f"text, {meta.min_length} to {meta.max_length} characters"
 
 
 def _nearest(name: str, names: Iterable[str]) -> str | None:

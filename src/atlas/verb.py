@@ -30,6 +30,15 @@ _NUMBER = re.compile(r"[<>]=? (-?[0-9.]+)\Z")
 _EXPECTED = re.compile(r"Expected (.*?)(, got .*)?\Z")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`")
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+_INSTANT = "ISO 8601, date and time with zone"
 
 
 class Effect(StrEnum):
@@ -118,13 +127,22 @@ def explained(error: msgspec.ValidationError, given: Any, shape: Any) -> InputEr
     if unknown:
         known = sorted(_schema_at(shape, place).get("properties", {}))
         field = _joined(place, unknown["field"])
-        hint = _nearest(unknown["field"], known) or f"Known: {', '.join(known)}."
+        hint = _within(shape, place, unknown["field"])
+        hint = hint or _nearest(unknown["field"], known) or f"Known: {', '.join(known)}."
         return InputError(f"{field} is not an argument", field=field, given=field, bound=known, hint=hint)
     value, bound = _at(given, place), _bound(what, _schema_at(shape, place))
     hint = _way_out(what, value, bound)
     return InputError(
         f"{_joined(place, '') or 'arguments'}: {what}", field=_joined(place, ""), given=value, bound=bound, hint=hint
     )
+
+
+def _within(shape: Any, place: str, name: str) -> str | None:
+    """Say which of the arguments takes a name that does not stand beside them, as `updates` takes `status`."""
+    for argument in _schema_at(shape, place).get("properties", {}):
+        if name in _schema_at(shape, f"{place}.{argument}").get("properties", {}):
+            return f'Pass it within {argument}: {{"{argument}": {{"{name}": …}}}}.'
+    return None
 
 
 def _joined(place: str, name: str) -> str:
@@ -170,17 +188,23 @@ def _bound(what: str, schema: dict[str, Any]) -> Any:
     number = _NUMBER.search(what)
     if number:
         return float(number[1]) if "." in number[1] else int(number[1])
+    if "datetime" in what:
+        return _INSTANT
     wanted = _EXPECTED.match(what)
-    return wanted[1].replace("`", "") if wanted else what
+    if not wanted:
+        return what
+    kinds = [kind for kind in wanted[1].strip("`").split(" | ") if kind != "null"]
+    return " or ".join(_WORDS.get(kind, kind) for kind in kinds)
 
 
 def _way_out(what: str, value: Any, bound: Any) -> str:
     if isinstance(bound, list):
         return _nearest(value, bound) or f"Use one of {', '.join(bound)}."
-    if "datetime" in what:
+    if bound == _INSTANT:
         return "Write it like 2026-12-31T17:00:00Z."
     if isinstance(bound, (int, float)):
-        return f"Pass {'at most' if '<' in what else 'at least'} {bound}" + (" of them." if "array" in what else ".")
+        of_what = " of them" if "array" in what else " characters" if "str" in what else ""
+        return f"Pass {'at most' if '<' in what else 'at least'} {bound:g}{of_what}."
     return f"Pass {bound}."
 
 

@@ -73,6 +73,20 @@ def test_a_reader_that_has_enough_is_no_failure(cli: Cli) -> None:
             assert writer.stderr.read() == b""
 
 
+def test_an_answer_that_nobody_can_take_is_no_fault(cli: Cli) -> None:
+    """Closed by whoever started it, or full: what was asked is done, and said so where anybody listens."""
+    closed = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *ATLAS, "add", "a"], capture_output=True, check=True)
+    assert closed.stderr == b""
+    with Path("/dev/full").open("w") as full:
+        made = subprocess.run([*ATLAS, "add", "b"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert made.returncode == 1
+    assert made.stderr.splitlines() == [
+        "STORAGE_ERROR: the answer could not be written: No space left on device",
+        "hint: What was asked may be done: look with `atlas log`.",
+    ]
+    assert cli.tasks() == {"a": "PENDING", "b": "PENDING"}
+
+
 def test_a_terminal_that_knows_no_unicode_gets_what_it_can_show(cli: Cli) -> None:
     cli("add", "a/b", "--parents", "--name", "Ärger mit 漢字")
     env = {**os.environ, "PYTHONIOENCODING": "latin-1"}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 from tests.interfaces.commands import Cli
+
+from atlas.work.arguments import Order
 
 HOSTILE = "a\x1b[31mb\u202ec\nd"
 
@@ -32,6 +35,11 @@ def test_list_narrows_by_every_filter(plan: Cli) -> None:
     assert paths("--assignee", "mira") == ["shop/ui"]
     assert paths("--text", "zebra") == ["shop/ui"]
     assert paths("--order", "-path", "--limit", "2") == ["shop/ui-tests", "shop/ui"]
+
+
+def test_list_takes_every_order_that_lists_have(plan: Cli) -> None:
+    for order in get_args(Order):
+        assert plan.json("list", "--order", order)["total"] == 5
 
 
 def test_list_pages_by_cursor(plan: Cli) -> None:

@@ -101,7 +101,11 @@ def test_serve_example_makes_a_store_once_and_tells_where_it_listens(bare: Cli) 
 def test_serve_refuses_what_it_cannot_do(cli: Cli, bare: Cli) -> None:
     assert cli.json("serve", "--port", "70000", code=1)["field"] == "port"
     assert cli.json("serve", "--host", "0.0.0.0", code=1)["code"] == "CONFIG_INVALID"
-    assert cli.json("serve", "--tools", "few", code=1)["bound"]
+    few = cli.json("serve", "--tools", "few", code=1)
+    assert (few["bound"], few["hint"]) == (["core", "standard", "all"], "Use core or standard or all.")
+    assert cli.json("serve", "--port", "70000", code=1)["hint"] == "Use 0 to 65535."
+    nowhere = cli.json("serve", "--host", "nowhere.invalid", "--public", code=1)
+    assert (nowhere["field"], "--host" in nowhere["hint"]) == ("host", True)
     assert cli.json("serve", "--example", "nope.md", "--store", "memory:", code=1)["field"] == "example"
     assert cli.json("mcp", "--tools", "few", code=1)["code"] == "CONFIG_INVALID"
 

@@ -76,6 +76,12 @@ def test_the_store_of_a_flag_counts_before_and_behind_the_command(cli: Cli) -> N
     assert (cli.folder / "other.db").exists()
 
 
+def test_a_store_that_is_made_because_it_was_named_is_said(cli: Cli) -> None:
+    """Who mistypes its name would else find all work gone."""
+    assert "mistyped.db" in cli("list", "--store", "sqlite:///mistyped.db").stderr
+    assert cli("list", "--store", "sqlite:///mistyped.db").stderr == ""
+
+
 @pytest.mark.parametrize("url", ["work.db", "mysql://x", "sqlite://", "sqlite:///x.db?colour=red"])
 def test_a_wrong_store_is_named_with_a_way_out(cli: Cli, url: str) -> None:
     assert cli.json("list", "--store", url, code=1)["code"] == "CONFIG_INVALID"

@@ -140,8 +140,8 @@ def test_archived_tasks_are_hidden_until_asked_for(cli: Cli) -> None:
         (["log", "nope"], "TASK_NOT_FOUND"),
         (["export", "a//b"], "TASK_INVALID_PATH"),
         (["import", "nope.md"], "IMPORT_FORMAT"),
-        (["bulk", "nope.json"], "STORAGE_ERROR"),
-        (["wait"], "INVALID_INPUT"),
+        (["bulk", "nope.json"], "INVALID_INPUT"),
+        (["ready", "--limit", "0"], "INVALID_INPUT"),
     ],
 )
 def test_what_is_refused_changes_nothing(cli: Cli, arguments: list[str], expected: str) -> None:
@@ -156,6 +156,17 @@ def test_what_is_refused_changes_nothing(cli: Cli, arguments: list[str], expecte
     assert facts["code"] == expected
     assert facts["hint"]
     assert cli("export").stdout == before
+
+
+def test_a_hint_names_options_as_they_are_typed_here(cli: Cli) -> None:
+    """The way out of a refusal can be copied into the next command."""
+    assert "--parents" in cli("add", "x/y", code=1).stderr
+    cli("add", "a")
+    cli("add", "b", "--dependency", "a")
+    assert "--remove-dependency" in cli("done", "b", code=1).stderr
+    assert "--dependents detach" in cli("delete", "a", "--yes", code=1).stderr
+    cli("update", "b", "--archived")
+    assert "--no-archived" in cli("start", "b", code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -176,6 +187,8 @@ def test_what_is_refused_changes_nothing(cli: Cli, arguments: list[str], expecte
         ["log", "--follow", "--until", "3"],
         ["import", "x", "y", "--idempotency-key", "k"],
         ["init", "--store", "memory:"],
+        ["wait"],
+        ["wait", "a", "--pattern", "b"],
     ],
 )
 def test_wrong_usage_exits_with_two(cli: Cli, arguments: list[str]) -> None:

@@ -91,6 +91,16 @@ async def test_a_client_that_moves_is_asked_again(a: Atlas, tmp_path: Path) -> N
         assert not (await client.call_tool("get_task", {"path": "shop"})).is_error
 
 
+async def test_prompts_are_guarded_too(a: Atlas, tmp_path: Path) -> None:
+    """They tell what is in the store."""
+    roots = Roots((tmp_path / "other").as_uri())
+    for era in ERAS:
+        server = await make_server(a, project_folder=tmp_path / "mine")
+        async with Client(server, mode=era, list_roots_callback=roots) as client:
+            with pytest.raises(Exception, match="WRONG_PROJECT"):
+                await client.get_prompt("resume_work")
+
+
 async def test_resources_are_guarded_too(a: Atlas, tmp_path: Path) -> None:
     roots = Roots((tmp_path / "other").as_uri())
     for era in ERAS:

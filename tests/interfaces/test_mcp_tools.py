@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import typing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -268,6 +269,60 @@ async def test_a_failure_is_a_result_that_says_the_way_out(
     assert facts["hint"]
     assert text(result).startswith(f"{code}: {facts['message'].rstrip('.')}. {facts['hint']}")
     assert await a.store.read(lambda tx: tx.seq) == before
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "field", "bound", "hint"),
+    [
+        (
+            "update_task",
+            {"path": "a", "status": "FAILED"},
+            "status",
+            None,
+            'Pass it within updates: {"updates": {"stat',
+        ),
+        ("create_task", {"path": "x", "due_at": "soon"}, "due_at", "ISO 8601, date and", "Write it like 2026-12-31T17"),
+        ("create_task", {"path": "x", "tags": "a"}, "tags", "a list", "Pass a list."),
+        ("create_task", {"path": "x", "estimated_hours": "3"}, "estimated_hours", "a number", "Pass a number."),
+        ("create_task", {"path": "x", "name": "n" * 201}, "name", 200, "Pass at most 200 characters."),
+        ("create_task", {"path": "x", "tags": ["t"] * 101}, "tags", 100, "Pass at most 100 of them."),
+        ("create_task", {"path": "x", "estimated_hours": -1}, "estimated_hours", 0, "Pass at least 0."),
+        ("get_tasks_by_path", {"fields": ["colour"]}, "fields", None, "Use one of id, path, name, "),
+        ("wait_for", {}, "path", None, "Needed: exactly one of path and pattern."),
+        (
+            "bulk_task_operations",
+            {"operations": [{"op": "end"}]},
+            "operations[0].op",
+            None,
+            "Use one of create, update",
+        ),
+    ],
+)
+async def test_a_hint_says_what_would_have_worked(
+    a: Atlas, tool: str, given: dict[str, Any], field: str, bound: Any, hint: str
+) -> None:
+    """In words of the protocol, not of Python, for the field that was wrong."""
+    async with connected(a, "legacy") as client:
+        facts = (await client.call_tool(tool, given)).structured_content
+    assert facts is not None
+    assert facts["field"] == field
+    assert facts["hint"].startswith(hint)
+    if bound is not None:
+        assert str(facts["bound"]).startswith(str(bound))
+
+
+def test_every_tool_takes_the_common_arguments_that_the_instructions_name() -> None:
+    """A client that was told so and is refused would not try again."""
+    for verb in VERBS.values():
+        names = set(verb.spec.names)
+        answer = typing.get_type_hints(verb.spec.function)["return"]
+        answers = {field.name for field in msgspec.structs.fields(answer)}
+        if verb.effect is not Effect.READ and verb.name != "vacuum_database":
+            assert names >= {"idempotency_key", "actor"}, verb.name
+        if answers & {"task", "tasks", "outcomes"} and "content" not in answers:
+            assert "fields" in names, verb.name
+        if "next_cursor" in answers:
+            assert names >= {"limit", "cursor", "max_tokens"}, verb.name
 
 
 async def test_a_profile_refuses_the_tools_it_does_not_show(a: Atlas) -> None:

@@ -89,7 +89,7 @@ async def _tell_news(
     from ...journal.feed import wait_beyond
 
     if since is None:
-        page = await atlas.timeline.read(**chosen, limit=limit or 10)
+        page = await atlas.timeline.read(**chosen, limit=10 if limit is None else limit)
         write(page.events[::-1])
         seen = page.seq
     else:
@@ -173,6 +173,9 @@ def wait(
     """
     import asyncio
     from time import monotonic
+
+    if (path is None) == (pattern is None):
+        raise click.UsageError("Name either PATH or --pattern.")
 
     async def waited() -> Any:
         end = monotonic() + timeout

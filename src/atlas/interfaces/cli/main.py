@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -122,9 +123,14 @@ class Program(click.Group):
 
 def _unexpected(error: Exception, run: Run) -> AtlasError:
     """Return what a failure that nobody foresaw is told as; its traceback is for those who debug."""
+    if isinstance(error, OSError) and error.filename is None:
+        return StorageError(
+            f"the answer could not be written: {error.strerror or error}",
+            hint="What was asked may be done: look with `atlas log`.",
+        )
     if isinstance(error, OSError):
         return StorageError(
-            f"{error.filename or 'the system'}: {error.strerror or error}",
+            f"{error.filename}: {error.strerror or error}",
             hint="Check that the path exists and is yours.",
         )
     if run.is_debugging():
@@ -159,6 +165,8 @@ program = Program(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit."""
+    if sys.stdout is None:  # closed by whoever started this: nobody wants the answer
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the program ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:

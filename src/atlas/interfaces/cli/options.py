@@ -186,7 +186,13 @@ def json_value(text: str, field: str) -> Any:
     try:
         return msgspec.json.decode(text.encode("utf-8", "surrogateescape"))
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise InputError(f"{field} is not JSON: {error}", field=field, given=text, bound="JSON") from error
+        raise InputError(
+            f"{field} is not JSON: {error}",
+            field=field,
+            given=text,
+            bound="JSON",
+            hint='Write it as JSON, like {"key": "value"}; a shell takes it between single quotes.',
+        ) from error
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, Any]:

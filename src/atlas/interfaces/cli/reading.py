@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
 from ...model.task import Status, Type
+from ...work.arguments import Order
 from . import texts
 from .options import command, cursor_option, given, limit_option, path_argument, pattern_argument
 from .run import Run, call, pass_run
-
-_ORDERS = ("path", "created_at", "updated_at", "priority", "position", "due_at", "name")
 
 fields_option = click.option("--fields", metavar="NAMES", help="brief, full, or names of fields joined by commas.")
 
@@ -40,9 +41,7 @@ def show(run: Run, path: str) -> None:
 @click.option("--archived", is_flag=True, help="Archived tasks too.")
 @click.option(
     "--order",
-    type=click.Choice(
-        [*_ORDERS, *(f"-{name}" for name in _ORDERS if name not in {"priority", "position", "due_at", "name"})]
-    ),
+    type=click.Choice(get_args(Order)),
     help="Order; - turns it around.",
 )
 @limit_option
@@ -114,7 +113,7 @@ def ready(
             atlas.lists.next,
             pattern=pattern,
             fields=shown,
-            limit=limit or 10,
+            limit=10 if limit is None else limit,
             **given(requires=requires, cursor=cursor),
         )
     run.answer(answer, lambda screen: texts.page(screen, answer, shown))

@@ -9,14 +9,14 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import get_args
 
 import click
 import msgspec
 
 from ... import errors
 from ...errors import AtlasError
-from ...settings import PREFIX, Settings
+from ...settings import PREFIX, Settings, bound_of
 from .main import SECTIONS, program
 from .options import Command, everywhere
 
@@ -128,13 +128,8 @@ def settings_page() -> str:
 
 
 def _setting(field: msgspec.structs.FieldInfo) -> str:
-    kind, meta = get_args(field.type)
-    if get_origin(kind) is Literal:
-        values = ", ".join(f"`{value}`" for value in get_args(kind))
-    elif kind is int:
-        values = f"{meta.ge} to {meta.le}"
-    else:
-        values = f"text, {meta.min_length} to {meta.max_length} characters"
+    meta, bound = get_args(field.type)[1], bound_of(field.name)
+    values = bound if isinstance(bound, str) else ", ".join(f"`{value}`" for value in bound)
     default = f"`{field.default}`" if field.default != "" else ""
     names = f"| `{field.name}` | `{PREFIX}{field.name.upper()}`"
     return f"{names} | {values} | {default} | {_cell(meta.description)} |"

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_TYPED = {
+    "parents=true": "--parents",
+    "remove_dependencies": "--remove-dependency",
+    "remove_notes": "--remove-note",
+    "dependents='detach'": "--dependents detach",
+    "archived=false": "--no-archived",
+    "get_tasks_by_path (atlas list)": "`atlas list`",
+}
+"""How arguments that hints speak of are spelled here."""
+
 
 def drive(verb: Awaitable[T]) -> T:
     """Run to its end what never really waits: the verbs of a store that was opened inline.
@@ -71,9 +81,11 @@ class Run:
         )
 
     @contextmanager
-    def opened(self) -> Iterator[Atlas]:
-        """Open the chosen store inline for as long as the block lasts."""
+    def opened(self, *, is_made: bool = False) -> Iterator[Atlas]:
+        """Open the chosen store inline for as long as the block lasts; `is_made` where making it was asked for."""
         atlas = self.atlas()
+        if not is_made:
+            self.tell_new(atlas)
         drive(atlas.store.open())
         try:
             yield atlas
@@ -117,8 +129,17 @@ class Run:
 
         click.echo(msgspec.json.encode(answer))
 
+    def tell_new(self, atlas: Atlas) -> None:
+        """Say that a store that somebody named is about to be made: the name may be mistyped."""
+        path = getattr(atlas.store, "path", None)
+        is_named = self.configuration.sources["store_url"] in {"--store", "ATLAS_STORE_URL"}
+        if is_named and path is not None and not path.exists():
+            say(f"making a new store: {path}")
+
     def refuse(self, error: AtlasError) -> None:
         """Tell what went wrong: a line and its way out on stderr, or the facts as JSON on stdout."""
+        for named, typed in _TYPED.items():
+            error.hint = error.hint.replace(named, typed)
         if self.is_json:
             import json
 

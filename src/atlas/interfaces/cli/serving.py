@@ -159,7 +159,9 @@ def _run(run: Run, serve: Any, *, source: str) -> None:
     settings = run.configuration.settings
 
     async def served() -> None:
-        async with run.atlas(source=source, is_inline=False) as atlas:
+        made = run.atlas(source=source, is_inline=False)
+        run.tell_new(made)
+        async with made as atlas:
             await serve(atlas)
 
     quick.last()

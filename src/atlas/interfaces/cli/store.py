@@ -39,7 +39,7 @@ def init(run: Run, folder: Path | None) -> None:
     project = make_project(root)
     is_new = not (project.place / "atlas.db").exists()
     run.flags["store_url"] = store_url(project.place / "atlas.db")
-    with run.opened() as atlas:
+    with run.opened(is_made=True) as atlas:
         answer = {"store": atlas.store.url, "project": str(root), "created": is_new}
     text = "made" if is_new else "there already:"
     run.answer(answer, lambda _: [f"{text} {project.place / 'atlas.db'}"])

@@ -208,8 +208,16 @@ def read_bytes(file: str) -> bytes:
     if file == "-":
         data = sys.stdin.buffer.read(limits.IMPORT_BYTES + 1)
     else:
-        with Path(file).open("rb") as opened:
-            data = opened.read(limits.IMPORT_BYTES + 1)
+        try:
+            with Path(file).open("rb") as opened:
+                data = opened.read(limits.IMPORT_BYTES + 1)
+        except OSError as error:
+            raise InputError(
+                f"{file} cannot be read: {error.strerror}",
+                field="file",
+                given=file,
+                hint="Name a file that you may read, or - for stdin.",
+            ) from error
     if len(data) > limits.IMPORT_BYTES:
         raise InputError(f"{file} is too long", field="file", given=file, bound=f"{limits.IMPORT_BYTES} bytes")
     return data

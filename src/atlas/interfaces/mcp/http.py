@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import signal
@@ -101,7 +102,7 @@ async def run_http(
             field="host",
             given=host,
             bound="127.0.0.1, ::1 or localhost",
-            hint="Serve on 127.0.0.1, or say that others may read and change everything (is_public).",
+            hint="Serve on 127.0.0.1, or say that others may read and change everything (--public, is_public).",
         )
     # Whoever reaches a port need not own this user's files.
     atlas.plans.can_read_files = False
@@ -142,9 +143,12 @@ def _listening(host: str, port: int) -> socket.socket:
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
         )
     except OSError as error:
+        is_port = error.errno in {errno.EADDRINUSE, errno.EACCES}
         raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            field="port",
-            given=port,
-            hint="Choose another port, or end the program that holds it.",
+            f"cannot listen on {host}:{port}: {str(error.strerror or error).partition(' (')[0]}",
+            field="port" if is_port else "host",
+            given=port if is_port else host,
+            hint="Choose another port (--port), or end the program that holds it."
+            if is_port
+            else "Name an address of this machine with --host.",
         ) from error

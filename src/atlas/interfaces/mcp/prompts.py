@@ -13,6 +13,7 @@ from ...atlas import Atlas
 from ...errors import AtlasError, InputError
 from ...model.task import Status
 from .render import error_text, text_of
+from .roots import Gate
 
 _COMPLETED_MOST = 100
 _SHOWN = 20
@@ -73,22 +74,25 @@ it, and COMPLETED only when its acceptance is met; note what the next reader mus
 class Prompts:
     """What `prompts/…` and `completion/complete` answer from an open Atlas."""
 
-    def __init__(self, atlas: Atlas) -> None:
+    def __init__(self, atlas: Atlas, *, gate: Gate) -> None:
         self._atlas = atlas
+        self._gate = gate
 
     async def listed(self, _: Context, __: Any) -> dict[str, Any]:
         """Name the prompts."""
         return {"prompts": list(PROMPTS)}
 
-    async def get(self, _: Context, params: Any) -> dict[str, Any]:
+    async def get(self, context: Context, params: Any) -> dict[str, Any]:
         """Return a prompt with what the store says at this moment."""
         given = dict(params.arguments or {})
         try:
+            question = await self._gate.check(context)
+            if question is not None:
+                return question
             known = next((prompt for prompt in PROMPTS if prompt["name"] == params.name), None)
             if known is None:
-                raise InputError(
-                    f"there is no prompt {params.name!r}", field="name", given=params.name, bound="a known prompt"
-                )
+                names = [prompt["name"] for prompt in PROMPTS]
+                raise InputError(f"there is no prompt {params.name!r}", field="name", given=params.name, bound=names)
             _check(known, given)
             text = await (self._plan(given) if params.name == "plan_project" else self._resume(given))
         except AtlasError as error:

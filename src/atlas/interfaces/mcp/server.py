@@ -54,10 +54,10 @@ set IN_PROGRESS with update_task when you begin and COMPLETED when it is done (e
 dependents come free and containers roll up by themselves. Finished tasks reopen by PENDING. A container's status is \
 that of its children.
 
-Arguments of every write: idempotency_key (a repeated call returns the first answer, for a day), actor (who is named \
-in the journal), fields; of update, move and delete also expected_version. Of every list: fields (brief, full, or \
-names), limit, cursor (the next_cursor before), max_tokens, since (a seq: only what changed after it). For each list \
-x of a task, updates also take add_x and remove_x.
+Arguments of every change: idempotency_key (a repeated call returns the first answer, for a day), actor (who is named \
+in the journal); of update, move and delete also expected_version. Of whatever answers with tasks: fields (brief, \
+full, or names). Of every list: limit, cursor (the next_cursor before), max_tokens, since (a seq: only what changed \
+after it). For each list x of a task, updates also take add_x and remove_x.
 
 Text shows a task as `STATUS path`: !! critical, ! high, - low, n% of a container finished. A failure says code, \
 message and hint (what would have worked); nothing was changed by it."""
@@ -92,7 +92,7 @@ async def make_server(
     )
     _register(server, Tools(atlas, profile=profile, gate=gate), profile)
     _register_resources(server, Resources(atlas, gate=gate), watch, listen)
-    _register_prompts(server, Prompts(atlas))
+    _register_prompts(server, Prompts(atlas, gate=gate))
 
     async def roots_changed(context: Context, _: NotificationParams) -> None:
         gate.forget(context)
