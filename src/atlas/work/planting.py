@@ -102,7 +102,8 @@ class Planting:
             parent=None if parent is None else parent.id,
             position=position_for(board, parent, None),
             created_at=draft.created_at or now,
-            updated_at=draft.updated_at or draft.created_at or now,
+            # It only grows, so a clock that ran ahead elsewhere must not be ahead of the next change here.
+            updated_at=min(draft.updated_at or draft.created_at or now, now),
             started_at=draft.started_at,
             completed_at=draft.completed_at,
             **{name: getattr(draft, name) for name in _PLAIN},
