@@ -6,15 +6,17 @@ import platform
 import shutil
 import stat
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from ..errors import AtlasError, StorageError
 from ..journal import EVENTS
 from ..journal.proof import disagreements
+from ..storage.collection import Collection
 from ..storage.protocol import Store, Transaction
 from ..storage.query import Query
 from ..work.collections import NOTES, TASKS
@@ -23,6 +25,7 @@ from ..work.upkeep import Upkeep
 REPLAY_EVENTS = 100_000
 LOG_BYTES = 64 * 1024 * 1024
 FREE_BYTES = 100 * 1024 * 1024
+AHEAD = timedelta(minutes=1)
 _SHOWN = 3
 
 _SYNCED_ERROR = "Move the store to a local disk; use `atlas export` to share it."
@@ -58,6 +61,8 @@ async def examine(atlas: Opened, *, is_full: bool = False) -> list[Finding]:
         ("store", lambda: _store(atlas.store)),
         ("file", lambda: _file(atlas.store)),
         ("integrity", lambda: _integrity(atlas.store)),
+        ("clock", lambda: _clock(atlas.store)),
+        ("columns", lambda: _columns(atlas.store)),
         ("journal", lambda: _journal(atlas.store, is_full=is_full)),
         ("records", lambda: _records(atlas.upkeep)),
     ]
@@ -67,6 +72,9 @@ async def examine(atlas: Opened, *, is_full: bool = False) -> list[Finding]:
             found += await check()
         except AtlasError as error:
             found.append(Finding(name, "error", error.message, error.hint))
+        except msgspec.MsgspecError as error:
+            hint = "Another program changed the store; restore a copy, or export what can be read into a new one."
+            found.append(Finding(name, "error", f"a record cannot be read: {error}", hint))
         except OSError as error:
             found.append(Finding(name, "error", str(error), "Check that the store's folder can be read."))
     return found
@@ -190,6 +198,34 @@ async def _integrity(store: Store) -> list[Finding]:
 def _some(lines: list[str]) -> str:
     more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
     return "; ".join(lines[:_SHOWN]) + more
+
+
+async def _clock(store: Store) -> list[Finding]:
+    def look(tx: Transaction) -> datetime | None:
+        last = tx.query(Query(EVENTS).order_by("-seq").limit(1))
+        return last[0].time if last else None
+
+    last, now = await store.read(look), datetime.now(UTC)
+    if last is not None and last > now + AHEAD:
+        hint = f"Set the clock right. Times never fall, so all changes until then will be dated {last:%Y-%m-%d %H:%M}."
+        return [Finding("clock", "warning", f"the last change lies {last - now} ahead of the clock", hint)]
+    return [Finding("clock", "ok", "the clock is not behind the journal")]
+
+
+async def _columns(store: Store) -> list[Finding]:
+    """Compare what queries go by with the records: nothing else notices a column changed by another program."""
+    wrong = await store.read(lambda tx: [line for kept in (TASKS, NOTES) for line in _differing(tx, kept)])
+    if wrong:
+        hint = "Another program changed them; `atlas export` into a new store takes the records as they are."
+        return [Finding("columns", "error", f"queries go by other values than the records hold: {_some(wrong)}", hint)]
+    return [Finding("columns", "ok", "queries go by what the records hold")]
+
+
+def _differing(tx: Transaction, kept: Collection[Any]) -> Iterator[str]:
+    found = tx.query(Query(kept).select(kept.key, *kept.stored))
+    for (key, *columns), record in zip(found, tx.query(Query(kept)), strict=True):
+        if tuple(columns) != kept.row(record):
+            yield f"{kept.name} {key}"
 
 
 async def _journal(store: Store, *, is_full: bool) -> list[Finding]:
