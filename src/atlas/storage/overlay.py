@@ -258,17 +258,16 @@ class Overlay:
         return self._base_named(collection, field, value)
 
     def _base_named(self, collection: Collection[R], field: str, value: Any) -> list[R]:
+        if not self._is_writable:
+            read = self._session.find(collection, field, value)
+            return [] if read is None else [read]
         place = (collection.name, field, value)
         if place not in self._found:
             self._check_time()
             read = self._session.find(collection, field, value)
-            self._found[place] = key = None if read is None else collection.key_of(read)
-            if (
-                read is not None
-                and self._held.setdefault((collection.name, key), read) is read
-                and not self._is_writable
-            ):
-                return [read]
+            self._found[place] = None if read is None else collection.key_of(read)
+            if read is not None:
+                self._held.setdefault((collection.name, collection.key_of(read)), read)
         key = self._found[place]
         record = None if key is None else self.get(collection, key)
         return [record] if record is not None and to_scalar(getattr(record, field)) == value else []

@@ -8,7 +8,7 @@ from ..storage.collection import Collection
 TASKS: Collection[Task] = Collection(
     "task",
     Task,
-    columns=("path", "type", "status", "parent", "position", "priority", "assignee", "due_at", "hidden"),
+    columns=("path", "name", "type", "status", "parent", "position", "priority", "assignee", "due_at", "hidden"),
     indexes=(("parent", "position"), ("hidden", "status", "path"), ("assignee?",)),
     unique=("path",),
     lists=("dependencies", "tags"),

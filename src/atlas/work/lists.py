@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -20,7 +20,7 @@ from .arguments import Capabilities, Cursor, Fields, Limit, Order, Page, Path, P
 from .board import Reading
 from .collections import NOTES, READY, TASKS
 from .paging import said, within
-from .views import check_fields, view
+from .views import BRIEF_COLUMNS, briefs, check_fields, view
 
 Seconds = Annotated[float, Meta(ge=0, le=50, description="seconds to wait")]
 Tag = Annotated[str, Meta(min_length=1, max_length=limits.TAG)]
@@ -143,14 +143,14 @@ class Lists:
                 query = query.where(isin("id", changed))
                 present = {row[0] for row in tx.query(query.select("id"))}
                 removed = _removed(tx, [key for key in changed if key not in present], since, belongs)
-            found = tx.query(query.after(cursor).limit(limit + 1))
-            reading = Reading(tx)
-            shown, left = within([view(reading, task, fields) for task in found[:limit]], max_tokens)
-            has_more = len(found) > len(shown)
+            ids, views = _found(Reading(tx), query.after(cursor).limit(limit + 1), fields)
+            shown, left = within(views[:limit], max_tokens)
+            has_more = len(ids) > len(shown)
+            last = tx.get(TASKS, ids[len(shown) - 1]) if has_more and shown else None
             return Page(
                 tasks=shown,
                 total=tx.count(query),
-                next_cursor=cursor_of(query, found[len(shown) - 1]) if has_more and shown else None,
+                next_cursor=None if last is None else cursor_of(query, last),
                 seq=tx.seq,
                 removed=removed,
                 left_out=said(left, max_tokens),
@@ -186,8 +186,8 @@ class Lists:
                 total = len(able)
                 behind = {entry.id for entry in tx.query(query.after(cursor))} if cursor else None
                 found = [entry for entry in able if behind is None or entry.id in behind][: limit + 1]
-            tasks = tx.get_many(TASKS, [entry.id for entry in found])
-            views = [{**view(Reading(tx), tasks[entry.id], fields), "why": _why(entry)} for entry in found[:limit]]
+            tasks = _by_id(Reading(tx), [entry.id for entry in found[:limit]], fields)
+            views = [{**tasks[entry.id], "why": _why(entry)} for entry in found[:limit]]
             shown, left = within(views, max_tokens)
             last = cursor_of(query, found[len(shown) - 1]) if shown and len(found) > len(shown) else None
             return Page(tasks=shown, total=total, next_cursor=last, seq=tx.seq, left_out=said(left, max_tokens))
@@ -209,12 +209,13 @@ class Lists:
         where = [glob("path", pattern)] + ([] if archived else [eq("hidden", False)])
 
         def work(tx: Transaction) -> Tree:
-            query = Query(TASKS).where(*where)
-            ordered = depth_first(tx.query(query))
-            shown = [(task, level) for task, level in ordered if level < depth]
+            rows = tx.query(Query(TASKS).where(*where).select(*Place._fields))
+            ordered = depth_first([Place(*row) for row in rows])
+            shown = [(place.id, level) for place, level in ordered if level < depth]
             kept = shown[:limit]
+            tasks = _by_id(Reading(tx), [key for key, _ in kept], fields)
             return Tree(
-                tasks=[{**view(Reading(tx), task, fields), "depth": level} for task, level in kept],
+                tasks=[{**tasks[key], "depth": level} for key, level in kept],
                 total=len(ordered),
                 left_out=f"{len(shown) - limit} more; narrow the pattern or raise limit" if shown[limit:] else None,
                 seq=tx.seq,
@@ -266,6 +267,19 @@ class Lists:
         return eq("id", task.id), lambda gone: gone == task.path or is_id(gone)
 
 
+def _found(reading: Reading, query: Query[Task], fields: Fields) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the ids of the tasks that a query finds, and the tasks as they are shown."""
+    if fields == "brief":
+        rows = reading.tx.query(query.select(*BRIEF_COLUMNS))
+        return [row[0] for row in rows], briefs(reading, rows)
+    tasks = reading.tx.query(query)
+    return [task.id for task in tasks], [view(reading, task, fields) for task in tasks]
+
+
+def _by_id(reading: Reading, ids: Sequence[str], fields: Fields) -> dict[str, dict[str, Any]]:
+    return dict(zip(*_found(reading, Query(TASKS).where(isin("id", ids)), fields), strict=True))
+
+
 def _changed(tx: Transaction, since: int) -> list[str]:
     """Return the ids of tasks that events after `since` touched, and of the containers above, whose progress moved."""
     rows = tx.query(Query(EVENTS).where(gt("seq", since)).order_by("seq").select("subject", "path"))
@@ -297,10 +311,22 @@ def _why(entry: Ready) -> str:
     return ", ".join(parts)
 
 
-def depth_first(tasks: Sequence[Task]) -> list[tuple[Task, int]]:
+class Place(NamedTuple):
+    """What of a task decides its place in the tree."""
+
+    id: str
+    parent: str | None
+    position: float
+    path: str
+
+
+P = TypeVar("P", Task, Place)
+
+
+def depth_first(tasks: Sequence[P]) -> list[tuple[P, int]]:
     """Order tasks as a tree, siblings by position; a task whose parent is not among them is a root."""
     known = {task.id for task in tasks}
-    below: dict[str | None, list[Task]] = {}
+    below: dict[str | None, list[P]] = {}
     for task in sorted(tasks, key=lambda t: (t.position, t.id), reverse=True):
         below.setdefault(task.parent if task.parent in known else None, []).append(task)
     roots = sorted(below.get(None, []), key=lambda t: (t.path.count("/"), t.position, t.id), reverse=True)
@@ -321,14 +347,13 @@ def _news(
     since: int,
     fields: Fields,
 ) -> Waited:
-    reading = Reading(tx)
     changed = [row[0] for row in tx.query(Query(EVENTS).where(gt("seq", since)).order_by("seq").select("subject"))]
     query = Query(TASKS).where(where)
     query = query.where(eq("status", status)) if status is not None else query.where(isin("id", set(changed)))
-    tasks = tx.query(query.order_by("path").limit(limits.PAGE_MOST))
+    _, tasks = _found(Reading(tx), query.order_by("path").limit(limits.PAGE_MOST), fields)
     gone = [key for key in dict.fromkeys(changed) if tx.get(TASKS, key) is None]
     return Waited(
-        tasks=[view(reading, task, fields) for task in tasks],
+        tasks=tasks,
         removed=_removed(tx, gone, since, belongs) if gone else [],
         timed_out=False,
         seq=tx.seq,

@@ -14,9 +14,10 @@ from ..model.path import parent_of, project_of
 from ..model.task import Status, Task, Type
 from ..storage.query import Query, eq
 from .board import Reading
-from .collections import NOTES, TASKS
+from .collections import NOTES, TALLIES, TASKS
 
 BRIEF = ("path", "name", "type", "status", "priority", "block", "progress")
+BRIEF_COLUMNS = ("id", "path", "name", "type", "status", "priority")
 _BRIEF_BLOCKERS = 3
 
 
@@ -51,8 +52,8 @@ def _full_block(reading: Reading, task: Task) -> dict[str, Any] | None:
     return None if made is None else {"failed": [], "reason": None, **made}
 
 
-def _progress(reading: Reading, task: Task) -> dict[str, Any] | None:
-    tally = reading.tally(task.id)
+def _progress(reading: Reading, task_id: str) -> dict[str, Any] | None:
+    tally = reading.tally(task_id)
     if tally.children == 0:
         return None
     counts = dict(zip(lifecycle.ORDER, tally.leaves, strict=True))
@@ -98,7 +99,7 @@ _SHOWN: dict[str, Callable[[Reading, Task], Any]] = {
     "reasoning": lambda _, t: t.reasoning,
     "metadata": lambda _, t: t.metadata,
     "block": _full_block,
-    "progress": _progress,
+    "progress": lambda r, t: _progress(r, t.id),
     "archived": lambda _, t: t.archived,
     "project": lambda _, t: project_of(t.path),
     "created_at": lambda _, t: msgspec.to_builtins(t.created_at),
@@ -129,23 +130,41 @@ def view(reading: Reading, task: Task, fields: str | Sequence[str] = "brief") ->
     return {name: _SHOWN[name](reading, task) for name in names}
 
 
+def briefs(reading: Reading, rows: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """Return brief data of tasks known by their BRIEF_COLUMNS: whole tasks are read only where they are blocked."""
+    tx = reading.tx
+    blocked = tx.get_many(TASKS, [row[0] for row in rows if row[4] == Status.BLOCKED])
+    # Read together, they are at hand when each task's block and progress ask for them.
+    tx.get_many(TASKS, {key for task in blocked.values() for key in task.dependencies})
+    tx.get_many(TALLIES, [row[0] for row in rows if row[3] != Type.TASK])
+    return [
+        _with_rest(reading, dict(zip(BRIEF_COLUMNS[1:], row[1:], strict=True)), row[0], blocked.get(row[0]))
+        for row in rows
+    ]
+
+
 def _brief(reading: Reading, task: Task) -> dict[str, Any]:
     # `value` is a property looked up by hand at each use; here it would be half the cost of a list.
-    made: dict[str, Any] = {
+    plain = {
         "path": task.path,
         "name": task.name,
         "type": task.type._value_,
         "status": task.status._value_,
         "priority": task.priority._value_,
     }
-    if task.status is Status.BLOCKED:
+    return _with_rest(reading, plain, task.id, task)
+
+
+def _with_rest(reading: Reading, made: dict[str, Any], task_id: str, task: Task | None) -> dict[str, Any]:
+    """Add the block and the progress, where there is one."""
+    if made["status"] == "BLOCKED" and task is not None:
         block = _block(reading, task) or {}
         by = block["by"]
         made["block"] = {**block, "by": by[:_BRIEF_BLOCKERS]}
         if len(by) > _BRIEF_BLOCKERS:
             made["block"]["by_total"] = len(by)
-    if task.type is not Type.TASK:
-        progress = _progress(reading, task)
+    if made["type"] != "TASK":
+        progress = _progress(reading, task_id)
         if progress is not None:
             made["progress"] = {"total": progress["total"], "finished": progress["finished"]}
     return made
