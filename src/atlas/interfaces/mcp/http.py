@@ -113,15 +113,15 @@ async def run_http(
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=_GRACE_SECONDS
     )
-    if on_listening is not None:
-        on_listening(f"http://{shown}:{listening.getsockname()[1]}{PATH}")
-    loop = asyncio.get_running_loop()
+    server, loop = uvicorn.Server(config), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn sends itself the signal again once it has ended; without a handler that would kill the process
-        # before the store is closed.
-        loop.add_signal_handler(number, lambda: None)
+        # For a signal before uvicorn handles them, and for the one that it sends itself once it has ended: without a
+        # handler that would kill the process before the store is closed.
+        loop.add_signal_handler(number, setattr, server, "should_exit", True)
     try:
-        await uvicorn.Server(config).serve(sockets=[listening])
+        if on_listening is not None:
+            on_listening(f"http://{shown}:{listening.getsockname()[1]}{PATH}")
+        await server.serve(sockets=[listening])
     finally:
         listening.close()
         for number in (signal.SIGTERM, signal.SIGINT):
