@@ -90,6 +90,22 @@ async def test_a_receipt_says_where_the_journal_stands_and_how_durable_it_is(des
     assert (receipt.seq, receipt.version, receipt.durability) == (await desk.seq(), 1, "memory")
 
 
+async def test_version_and_time_of_a_task_only_grow(desk: Desk) -> None:
+    """Also when the clock goes back, and when the task came from where the clock is ahead."""
+    line = {"source": "t", "path": "t", "name": "t", "updated_at": "2030-01-01T00:00:00Z"}
+    await desk.atlas.plans.load(msgspec.json.encode(line).decode(), format="atlas")
+    seen = [await desk.show("t")]
+    for name, hours in (("one", 1), ("two", -5), ("three", 2)):
+        desk.clock.go_on(hours=hours)
+        await desk.set("t", name=name)
+        seen.append(await desk.show("t"))
+    assert [task["version"] for task in seen] == [1, 2, 3, 4]
+    times = [task["updated_at"] for task in seen]
+    assert times == sorted(times)
+    events = (await desk.atlas.timeline.read(since=0)).events
+    assert [event["time"] for event in events] == sorted(event["time"] for event in events)
+
+
 # Idempotency keys.
 
 

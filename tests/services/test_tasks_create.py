@@ -207,6 +207,34 @@ async def test_a_missing_dependency_is_named_with_the_number_of_others(desk: Des
     assert (error.field, error.given, error.details["others"]) == ("dependencies", "x", 1)
 
 
+async def test_a_dependency_on_a_parent_that_the_call_would_make_is_missing(desk: Desk) -> None:
+    """Existence is judged before anything is made: it is not there yet, and were it there it would be a circle."""
+    error = await desk.refused("TASK_NOT_FOUND", desk.add("p/a", dependencies=["p"]))
+    assert (error.field, error.given) == ("dependencies", "p")
+    await desk.add("p", type="GROUP")
+    await desk.refused("TASK_CYCLE", desk.add("p/a", dependencies=["p"]))
+
+
+async def test_of_several_wrong_values_the_first_is_told_with_the_number_of_others(desk: Desk) -> None:
+    """So that a caller knows that mending one is not enough."""
+    error = await desk.refused("INVALID_INPUT", desk.add("shop", name="", priority="urgent", colour="red"))
+    assert error.details["others"] == 2
+
+
+async def test_texts_are_measured_in_characters(desk: Desk) -> None:
+    """Whatever bytes they take; metadata in bytes, as it is carried."""
+    task = await desk.add("shop", description="é" * 32_768, name="ü" * 200)
+    assert (len(task["description"]), len(task["name"])) == (32_768, 200)
+    error = await desk.refused("INVALID_INPUT", desk.set("shop", metadata={"a": "é" * 40_000}))
+    assert (error.field, error.bound) == ("metadata", 65_536)
+
+
+async def test_a_value_that_no_field_takes_leaves_no_parent_behind(desk: Desk) -> None:
+    """`parents` makes what is missing in the same transaction, or nothing."""
+    await desk.refused("TASK_PARENT_TYPE", desk.add("p/q/m", type="MILESTONE"))
+    await desk.refused("TASK_NOT_FOUND", desk.atlas.tasks.get("p"))
+
+
 async def test_metadata_merges_key_by_key(desk: Desk) -> None:
     """RFC 7396, recursively: null removes, objects merge, all else replaces."""
     await desk.add("shop", metadata={"a": {"b": 1, "c": [1, 2]}, "d": "text"})

@@ -153,6 +153,37 @@ async def test_reopening_a_dependency_blocks_what_is_pending(desk: Desk) -> None
     assert (await desk.show("p/b"))["block"]["cause"] == "dependency"
 
 
+async def test_reopening_a_dependency_leaves_alone_what_is_not_pending(desk: Desk) -> None:
+    """Finished and failed work stays as it is; what runs keeps running; a block by hand keeps its reason."""
+    await desk.add("p/a")
+    await desk.set("p/a", status="COMPLETED")
+    states = {"done": "COMPLETED", "dropped": "CANCELLED", "broken": "FAILED", "running": "IN_PROGRESS"}
+    for name, status in states.items():
+        await desk.add(f"p/{name}", dependencies=["p/a"])
+        await desk.set(f"p/{name}", status=status)
+    await desk.add("p/held", dependencies=["p/a"])
+    await desk.set("p/held", status="BLOCKED", reason="why")
+    await desk.set("p/a", status="PENDING")
+    assert {name: await desk.status(f"p/{name}") for name in states} == states
+    assert (await desk.show("p/running"))["warnings"] == ["in progress, but cannot complete before p/a"]
+    block = (await desk.show("p/held"))["block"]
+    assert (block["cause"], block["by"], block["reason"]) == ("manual", ["p/a"], "why")
+
+
+async def test_a_task_comes_free_only_when_the_last_of_its_dependencies_is_finished(desk: Desk) -> None:
+    """Its own and those of every container above it, whichever is last."""
+    for name in ("a", "b", "c"):
+        await desk.add(name)
+    await desk.add("p", type="GROUP", dependencies=["a"])
+    await desk.add("p/q", type="GROUP", dependencies=["b"])
+    await desk.add("p/q/t", dependencies=["c"])
+    for done, left in (("a", ["c", "b"]), ("c", ["b"])):
+        await desk.set(done, status="COMPLETED")
+        assert (await desk.show("p/q/t"))["block"]["by"] == left
+    await desk.set("b", status="CANCELLED")
+    assert await desk.status("p/q/t") == "PENDING"
+
+
 async def test_work_in_progress_keeps_running_but_cannot_complete(desk: Desk) -> None:
     """Nobody's work is stopped under their hands; a warning says why it cannot be finished yet."""
     await waiting(desk)

@@ -107,6 +107,48 @@ async def test_a_container_whose_last_child_leaves_is_pending(desk: Desk) -> Non
     assert await desk.status("q") == "BLOCKED"
 
 
+async def test_a_container_whose_last_child_moves_away_is_pending(desk: Desk) -> None:
+    """And the other container takes the child's status on."""
+    await desk.add("p/a")
+    await desk.add("q", type="GROUP")
+    await desk.set("p/a", status="COMPLETED")
+    await desk.move("p/a", "q/a")
+    assert (await desk.status("p"), await desk.status("q")) == ("PENDING", "COMPLETED")
+    assert (await desk.show("p"))["progress"] is None
+
+
+async def test_a_task_that_becomes_a_container_says_nothing_of_itself(desk: Desk) -> None:
+    """What was said of the empty group no longer counts; its first child decides."""
+    await desk.add("p", type="GROUP")
+    await desk.set("p", status="BLOCKED", reason="why")
+    await desk.add("p/a")
+    task = await desk.show("p")
+    assert (task["status"], task["block"]) == ("PENDING", None)
+
+
+async def test_cancelling_a_container_takes_what_failed_and_what_is_blocked_too(desk: Desk) -> None:
+    """Every open task below, in one transaction with one correlation; reopening brings back what was cancelled."""
+    for name, status in (("a", "FAILED"), ("b", "BLOCKED"), ("c", "IN_PROGRESS"), ("d", "CANCELLED")):
+        await desk.add(f"p/{name}")
+        await desk.set(f"p/{name}", status=status)
+    written = await desk.set("p", status="CANCELLED")
+    assert (written.task["status"], written.affected_total) == ("CANCELLED", 4)
+    events = (await desk.atlas.timeline.read(limit=4)).events
+    assert len({event["correlation"] for event in events}) == 1
+    await desk.set("p", status="PENDING")
+    assert [await desk.status(f"p/{name}") for name in "abcd"] == ["PENDING"] * 4
+
+
+async def test_reopening_a_container_holds_what_waits(desk: Desk) -> None:
+    """A leaf that is not free comes back blocked."""
+    await desk.add("first")
+    await desk.add("p/a", dependencies=["first"])
+    await desk.set("p", status="CANCELLED")
+    await desk.set("p", status="PENDING")
+    assert (await desk.show("p/a"))["block"]["cause"] == "dependency"
+    assert await desk.status("p") == "BLOCKED"
+
+
 async def test_a_new_child_reopens_a_finished_container(desk: Desk) -> None:
     """And with it what depends on the container."""
     await desk.add("p/a")
