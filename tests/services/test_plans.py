@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from tests.services.desk import Desk
 from tests.services.naive import Naive, RefusedError
-from tests.services.test_rules_machine import Inventor
+from tests.services.test_rules_machine import STATUSES, Inventor
 
 from atlas.errors import AtlasError
+from atlas.journal.proof import disagreements
 from atlas.model import limits
 from atlas.model.limits import Limits
 from atlas.model.task import Note, Task
@@ -564,6 +565,44 @@ async def test_an_export_says_how_many_tasks_it_holds_and_what_it_saw(desk: Desk
     nothing = await desk.atlas.plans.export("nowhere/**")
     assert (nothing.tasks, nothing.content) == (0, '{"atlas":"tasks","version":1}\n')
     assert await export(desk, "nowhere/**", format="markdown") == ""
+
+
+def invented(chance: random.Random, count: int) -> str:
+    """Return lines of a plan whose places are those of the tasks that the inventor makes, with every kind of change."""
+    made = []
+    for source in chance.sample(range(20), k=count):
+        path = "/".join(chance.choice("abc") for _ in range(chance.randrange(1, 4)))
+        fields: dict[str, Any] = {
+            "type": chance.choice(["TASK", "GROUP", "GROUP", "MILESTONE"]),
+            "priority": chance.choice(["low", "high"]),
+            "archived": chance.random() < 0.2,
+            "dependencies": [chance.choice([str(n) for n in range(20)] + ["a/b", "b"]) for _ in range(2)],
+            "notes": [{"text": str(chance.randrange(3))}],
+        }
+        if chance.random() < 0.6:
+            fields["status"] = chance.choice(STATUSES)
+        made.append((path, line(path, source=str(source), **fields)))
+    return "".join(dict(made).values())
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_imports_keep_every_rule_whatever_they_meet(anyio_backend: str, seed: int) -> None:
+    """One after the other into a store that is worked on: what is derived is right, and the journal tells it all."""
+    desk, chance = Desk(), random.Random(seed)
+    async with desk.atlas:
+        await work_on(desk, seed * 1_000, 15)
+        for _ in range(4):
+            content = invented(chance, chance.randrange(1, 12))
+            said = await load(desk, content, format="atlas", dry_run=True)
+            done = await load(desk, content, format="atlas")
+            assert (said.created, said.updated, said.notes) == (done.created, done.updated, done.notes)
+            assert (await desk.atlas.upkeep.repair()).issues == []
+            assert await desk.store.read(lambda tx: disagreements(tx, (TASKS, NOTES))) == []
+            path = chance.choice((await records(desk))[0]).path
+            try:
+                await desk.set(path, archived=chance.random() < 0.3, status=chance.choice(STATUSES))
+            except AtlasError:
+                continue
 
 
 # Large files.
