@@ -67,11 +67,16 @@ class AtlasError(Exception):
         self.details: dict[str, Any] = dict(details or {})
         self.request_id: str | None = None
 
+    def told(self) -> str:
+        """Return the message; of one among many (`operations[1].path`) it names the place first."""
+        field = self.field or ""
+        return self.message if "[" not in field or self.message.startswith(field) else f"{field}: {self.message}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the facts in the shape every interface answers with."""
         facts: dict[str, Any] = {
             "code": self.code,
-            "message": shorten(self.message, 2_000),
+            "message": shorten(self.told(), 2_000),
             "hint": shorten(self.hint, 2_000),
             "field": shorten(self.field),
             "given": shorten(self.given),

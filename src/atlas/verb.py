@@ -183,8 +183,8 @@ def _merged(schema: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
 
 def _bound(what: str, schema: dict[str, Any]) -> Any:
     """Return the bound that a message of msgspec speaks of: the allowed values, the number, or the type."""
-    if "enum" in schema and "nvalid enum" in what:
-        return schema["enum"]
+    if "enum" in schema and " of length " not in what:
+        return [*schema["enum"], *(["a list"] if "items" in schema else [])]
     number = _NUMBER.search(what)
     if number:
         return float(number[1]) if "." in number[1] else int(number[1])

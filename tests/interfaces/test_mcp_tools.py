@@ -288,6 +288,8 @@ async def test_a_failure_is_a_result_that_says_the_way_out(
         ("create_task", {"path": "x", "tags": ["t"] * 101}, "tags", 100, "Pass at most 100 of them."),
         ("create_task", {"path": "x", "estimated_hours": -1}, "estimated_hours", 0, "Pass at least 0."),
         ("get_tasks_by_path", {"fields": ["colour"]}, "fields", None, "Use one of id, path, name, "),
+        ("get_tasks_by_path", {"fields": "path"}, "fields", None, "Use one of brief, full, a list."),
+        ("create_task", {"path": "x", "priority": None}, "priority", None, "Use one of critical, high, "),
         ("wait_for", {}, "path", None, "Needed: exactly one of path and pattern."),
         (
             "bulk_task_operations",
@@ -309,6 +311,14 @@ async def test_a_hint_says_what_would_have_worked(
     assert facts["hint"].startswith(hint)
     if bound is not None:
         assert str(facts["bound"]).startswith(str(bound))
+
+
+async def test_the_text_of_a_bulk_refusal_says_which_operation(a: Atlas) -> None:
+    """Some clients show a model only the text."""
+    operations = [{"op": "create", "path": "x"}, {"op": "update", "path": "nowhere", "status": "FAILED"}]
+    async with connected(a, "legacy") as client:
+        result = await client.call_tool("bulk_task_operations", {"operations": operations})
+    assert text(result).startswith("TASK_NOT_FOUND: operations[1].path: no task 'nowhere'. ")
 
 
 def test_every_tool_takes_the_common_arguments_that_the_instructions_name() -> None:

@@ -152,7 +152,7 @@ program = Program(
     "atlas",
     help="Durable work memory for AI agents: what has to be done, who is doing it, and what happened.",
     epilog="A PATTERN is a glob: * in a segment, ? one character, ** any segments; a plain path means everything "
-    "below it too. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.",
+    "below it too. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.",
     params=[
         *everywhere(),
         click.Option(

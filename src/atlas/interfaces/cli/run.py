@@ -147,7 +147,7 @@ class Run:
             facts = {name: masked("", value) for name, value in error.as_dict().items()}
             click.echo(json.dumps(facts, default=str))
             return
-        say(f"{error.code}: {clean(masked('', error.message), is_line=True)}")
+        say(f"{error.code}: {clean(masked('', error.told()), is_line=True)}")
         say(f"hint: {clean(masked('', error.hint), is_line=True)}")
 
     def is_debugging(self) -> bool:

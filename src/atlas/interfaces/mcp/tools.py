@@ -48,7 +48,7 @@ class Tools:
             result = await self._run(context, name, params.get("arguments"))
             _log.debug("%s done (request %s)", name, request_id)
         except AtlasError as error:
-            _log.info("%r refused: %s: %s (request %s)", name, error.code, error.message, request_id)
+            _log.info("%r refused: %s: %s (request %s)", name, error.code, error.told(), request_id)
             return _refusal(error, request_id)
         except RecursionError:
             return _refusal(InputError("the arguments are nested too deeply", field="arguments", bound=100), request_id)
