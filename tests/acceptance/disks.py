@@ -1,4 +1,4 @@
-"""Disks that fail on purpose, as SQLite file systems: one loses power, one runs out of space."""
+"""Disks that fail on purpose, as SQLite file systems: one loses power, one runs out of space, one fails once."""
 
 from __future__ import annotations
 
@@ -144,3 +144,36 @@ class _FullFile(apsw.VFSFile):
                 raise apsw.FullError("no space left on device")
             self._disk.room -= growth
         super().xWrite(data, offset)
+
+
+class FailingDisk(apsw.VFS):
+    """A disk of which one operation fails: the `at`th write or sync from the moment `at` is set; 0 for none."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "unix")
+        self.name = name
+        self.at = 0
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's word
+        """See apsw.VFS."""
+        return _FailingFile(self, name, flags)
+
+    def count(self) -> None:
+        """Count an operation; fail it when its turn has come."""
+        self.at -= 1
+        if self.at == 0:
+            raise apsw.IOError("input/output error")
+
+
+class _FailingFile(apsw.VFSFile):
+    def __init__(self, disk: FailingDisk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+        super().__init__("unix", name, flags)
+        self._disk = disk
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's word
+        self._disk.count()
+        super().xWrite(data, offset)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's word
+        self._disk.count()
+        super().xSync(flags)

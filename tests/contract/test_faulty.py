@@ -6,6 +6,7 @@ import pytest
 
 from atlas.testing import run_contract
 from atlas.testing.faulty import FAULTS
+from atlas.testing.laws import LAWS
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -13,3 +14,12 @@ def test_a_faulty_store_breaks_its_law(name: str) -> None:
     fault = FAULTS[name]
     broken = run_contract(fault.fresh, [fault.law])
     assert list(broken) == [fault.law]
+
+
+@pytest.mark.nightly
+def test_every_law_is_broken_by_some_store() -> None:
+    """A law that no fault breaks may as well say nothing."""
+    unbroken = set(LAWS)
+    for fault in FAULTS.values():
+        unbroken -= set(run_contract(fault.fresh, sorted(unbroken)))
+    assert unbroken == set()

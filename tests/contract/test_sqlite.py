@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
+from tests.acceptance.disks import FullDisk
 
-from atlas.storage.sqlite import SqliteStore
+from atlas.errors import StoreFullError
+from atlas.storage.protocol import Transaction
+from atlas.storage.query import Query
+from atlas.storage.sqlite import SqliteStore, engine
 from atlas.testing import StoreContract, StoreFactory
+from atlas.testing.samples import (
+    COLLECTIONS,
+    COUNTERS,
+    MARKS,
+    Counter,
+    Mark,
+    fill,
+    ids,
+    marks,
+    numbered,
+    part,
+)
 
 
 class TestSqliteStore(StoreContract):
@@ -24,3 +45,146 @@ class TestInlineSqliteStore(StoreContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> StoreFactory:
         return lambda collections: SqliteStore(tmp_path / "atlas.db", collections, is_inline=True)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def opened(path: Path, **how: Any) -> SqliteStore:
+    store = SqliteStore(path, COLLECTIONS, **how)
+    await store.open()
+    return store
+
+
+def _moved(tx: Transaction) -> None:
+    """Move one from x to y, and say so."""
+    held = tx.get_many(COUNTERS, ["x", "y"])
+    tx.put(COUNTERS, Counter(id="x", value=held["x"].value - 1))
+    tx.put(COUNTERS, Counter(id="y", value=held["y"].value + 1))
+    tx.append(MARKS, Mark(text=f"{held['y'].value + 1}"))
+
+
+@pytest.mark.anyio
+async def test_a_copy_taken_while_others_write_is_one_moment(tmp_path: Path) -> None:
+    """Backups are taken while agents work; each is a store of its own, whole, of what was there when it was taken."""
+    store, other = await opened(tmp_path / "atlas.db"), await opened(tmp_path / "atlas.db")
+    await store.transact(lambda tx: tx.put_many(COUNTERS, [Counter(id="x", value=1_000), Counter(id="y")]))
+    is_done = asyncio.Event()
+
+    async def write(to: SqliteStore) -> None:
+        while not is_done.is_set():
+            await to.transact(_moved)
+
+    writers = [asyncio.create_task(write(to)) for to in (store, other, other)]
+    before = []
+    for number in range(6):
+        before.append(await store.read(lambda tx: tx.seq))
+        made = await store.copy_to(tmp_path / "copies" / f"{number}.db")
+        assert made == tmp_path / "copies" / f"{number}.db"
+    is_done.set()
+    await asyncio.gather(*writers)
+    assert await store.read(lambda tx: tx.seq) > before[-1]
+    for number, seq in enumerate(before):
+        copy = await opened(tmp_path / "copies" / f"{number}.db")
+        assert await copy.verify() == []
+        x, y = await copy.read(lambda tx: [counter.value for counter in tx.query(Query(COUNTERS))])
+        numbers = await numbered(copy)
+        assert x + y == 1_000
+        assert numbers == [(n, f"{n}") for n in range(1, y + 1)]
+        assert y >= seq, "it lacks what was acknowledged before"
+        assert await marks(copy, "its own") == y + 1
+        await copy.close()
+    await other.close()
+    await store.close()
+
+
+@pytest.mark.anyio
+async def test_a_copy_is_its_owner_s_alone(tmp_path: Path) -> None:
+    """It holds what the store holds."""
+    store = await opened(tmp_path / "atlas.db")
+    copy = await store.copy_to(tmp_path / "copies" / "a.db")
+    await store.close()
+    assert oct(copy.stat().st_mode & 0o777) == oct(0o600)
+    assert oct(copy.parent.stat().st_mode & 0o777) == oct(0o700)
+
+
+@pytest.mark.anyio
+async def test_a_copy_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    """Half a copy would be taken for one; the store goes on."""
+    disk = FullDisk(f"full-{uuid.uuid4()}")
+    store = await opened(tmp_path / "atlas.db", vfs=disk.name)
+    await fill(store, [part(f"p{i}", note="x" * 2_000) for i in range(100)])
+    disk.room = 50_000
+    with pytest.raises(StoreFullError):
+        await store.copy_to(tmp_path / "copies" / "a.db")
+    disk.room = None
+    assert names(tmp_path / "copies") == set()
+    await fill(store, [part("next")])
+    await store.copy_to(tmp_path / "copies" / "a.db")
+    await store.close()
+    disk.unregister()
+
+
+def names(folder: Path) -> set[str]:
+    return {found.name for found in folder.iterdir()}
+
+
+@pytest.mark.anyio
+async def test_time_never_runs_back_with_the_clock(tmp_path: Path) -> None:
+    """Clocks are set back, and machines differ; what comes later is never dated before, not even after reopening."""
+    noon = datetime(2025, 1, 1, 12, tzinfo=UTC)
+    now = noon
+
+    def clock() -> datetime:
+        return now
+
+    store = await opened(tmp_path / "atlas.db", clock=clock)
+    await marks(store, "a")
+    now = noon - timedelta(hours=1)
+    assert await store.read(lambda tx: tx.now) == noon
+    assert (await store.transact(lambda tx: tx.now)).value == noon
+    await store.close()
+    now = noon - timedelta(days=1)
+    store = await opened(tmp_path / "atlas.db", clock=clock)
+    assert (await store.transact(lambda tx: tx.now)).value == noon
+    now = noon + timedelta(microseconds=1)
+    assert (await store.transact(lambda tx: tx.now)).value == now
+    await store.close()
+
+
+@pytest.mark.anyio
+async def test_the_log_is_cut_back_once_no_reader_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that stays makes it grow, keeps seeing its moment, and keeps nobody from writing."""
+    monkeypatch.setattr(engine, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(engine, "TRUNCATE_BYTES", 100_000)
+    store = await opened(tmp_path / "atlas.db")
+    await fill(store, [part("first")])
+    reader = apsw.Connection(str(tmp_path / "atlas.db"))
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM parts").get == 1
+    for number in range(10):
+        await fill(store, [part(f"p{number}", note="x" * 20_000)])
+    assert (await store.statistics())["log_bytes"] > 200_000
+    assert reader.execute("SELECT count(*) FROM parts").get == 1
+    reader.execute("COMMIT")
+    reader.close()
+    async with asyncio.timeout(5):
+        while (await store.statistics())["log_bytes"] > 100_000:
+            await fill(store, [part("next", note="x" * 90_000)])
+    assert await store.verify() == []
+    await store.close()
+
+
+@pytest.mark.anyio
+async def test_upkeep_and_writers_take_turns(tmp_path: Path) -> None:
+    """Vacuum holds the turn like any writer; who asks meanwhile waits, and no busy error reaches anybody."""
+    store, other = await opened(tmp_path / "atlas.db"), await opened(tmp_path / "atlas.db")
+    await fill(store, [part(f"q{i}", note="x" * 4_000) for i in range(300)])
+    writes = [fill(to, [part(f"{name}{i}")]) for i in range(20) for name, to in (("a", store), ("b", other))]
+    await asyncio.gather(store.maintain(), *writes, other.maintain(), store.maintain(analyze=False))
+    assert len(await ids(store)) == 340
+    assert await store.verify() == []
+    await other.close()
+    await store.close()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from ..errors import ConflictError, StoreClosedError
+from ..errors import ConflictError, StoreBusyError, StoreClosedError
 from ..storage.protocol import Store, Transaction
 from ..storage.query import Query
-from .laws import Place, law
+from .laws import PATIENCE_SECONDS, Place, law
 from .samples import COUNTERS, MARKS, PARTS, Counter, Mark, fill, ids, marks, numbered, part, rows
 
 
@@ -175,6 +179,60 @@ async def callers_do_not_keep_the_event_loop(place: Place) -> None:
         await store.transact(_increment)
     counting.cancel()
     assert turns >= 20
+
+
+HELD_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def _at_work(store: Store) -> AsyncIterator[None]:
+    """Have a thread in the middle of a transaction while the block runs."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold(tx: Transaction) -> None:
+        tx.put(PARTS, part("held"))
+        assert tx.count(Query(PARTS)) == 1
+        entered.set()
+        leave.wait(HELD_SECONDS)
+
+    running = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(store.transact(hold))))
+    try:
+        assert await asyncio.to_thread(entered.wait, PATIENCE_SECONDS)
+        yield
+    finally:
+        leave.set()
+        await running
+
+
+@law
+async def a_store_that_stays_busy_says_so(place: Place) -> None:
+    """A caller that gives up must hear it in the time it gave, and that nothing was changed."""
+    store = await place.open()
+    asked = await place.open() if store.capabilities.is_shared else store
+    refusal = None
+    async with _at_work(store):
+        begun = time.monotonic()
+        try:
+            await asked.transact(lambda tx: tx.put(PARTS, part("late")), timeout=timedelta(milliseconds=50))
+        except StoreBusyError as error:
+            refusal = error
+        assert time.monotonic() - begun < HELD_SECONDS / 2
+    assert refusal is not None, "it waited longer than it was told"
+    assert refusal.retryable
+    assert await ids(asked) == ["held"]
+    await fill(asked, [part("next")])
+    assert await ids(store) == ["held", "next"]
+
+
+@law
+async def a_read_does_not_wait_for_a_writer(place: Place) -> None:
+    """A long import must not stop everybody who only looks."""
+    first, second = await place.open_two()
+    async with _at_work(first):
+        begun = time.monotonic()
+        assert await ids(second) == []
+        assert time.monotonic() - begun < HELD_SECONDS / 2
+    assert await ids(second) == ["held"]
 
 
 @law

@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from ..errors import ConflictError, InputError, StoreTimeoutError
+from ..errors import ConflictError, InputError, StorageError, StoreTimeoutError
 from ..storage.collection import Collection
 from ..storage.memory import MemoryStore, Snapshot
 from ..storage.memory_session import MemorySession, State, Table
@@ -67,6 +68,12 @@ class _TrimsText(MemorySession):
         metadata = getattr(record, "metadata", None) or {}
         trimmed = {name: value.strip() if isinstance(value, str) else value for name, value in metadata.items()}
         super()._put(table, key, msgspec.structs.replace(record, metadata=trimmed) if metadata else record)
+
+
+@_breaks("what_was_never_put_reads_as_none")
+class _MakesRecordsUp(MemorySession):
+    def get(self, collection: Collection[T], key: Any) -> T | None:
+        return super().get(collection, key) or collection.record(id=key, path=key)  # type: ignore[call-arg]
 
 
 @_breaks("thousands_of_keys_are_no_limit")
@@ -147,6 +154,15 @@ class _KeepsAFailedWrite(MemorySession):
         super().undo()
 
 
+@_breaks("errors_reach_the_caller_as_they_are")
+class _WrapsErrors(MemoryStore):
+    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
+        try:
+            return await super().transact(work, timeout=timeout)
+        except Exception as error:
+            raise StorageError(str(error)) from error
+
+
 @_breaks("a_failed_savepoint_leaves_nothing_after_a_query")
 class _KeepsAFailedSavepoint(MemorySession):
     def rollback(self, level: int) -> None:
@@ -193,6 +209,13 @@ class _SkipsANumber(MemorySession):
     def append(self, collection: Collection[T], records: Sequence[T]) -> None:
         super().append(collection, records)
         self._state.seq += 1
+
+
+@_breaks("a_given_number_is_replaced")
+class _KeepsGivenNumbers(MemorySession):
+    def append(self, collection: Collection[T], records: Sequence[T]) -> None:
+        self._state.seq = max(self._state.seq, *(collection.key_of(record) - 1 for record in records))
+        super().append(collection, records)
 
 
 @_breaks("numbers_follow_each_other")
@@ -265,7 +288,80 @@ class _ForgetsOthers(MemoryStore):
         return super()._session()
 
 
+@_breaks("callers_do_not_keep_the_event_loop")
+class _KeepsTheLoop(MemoryStore):
+    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
+        running = super().transact(work, timeout=timeout)
+        while True:
+            try:
+                running.send(None)
+            except StopIteration as end:
+                made: Committed[T] = end.value
+                return made
+
+
+@_breaks("a_store_that_stays_busy_says_so")
+class _WaitsLonger(MemoryStore):
+    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
+        return await super().transact(work, timeout=max(timeout, DEFAULT_TIMEOUT))
+
+
+class _SharesNothing(MemoryStore):
+    """Claims that others see its records."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(durability="memory", is_shared=True)
+
+
+for _law in (
+    "no_increment_is_lost_between_stores",
+    "what_one_store_commits_another_reads",
+    "a_place_may_be_opened_by_several_at_once",
+    "another_store_is_told",
+):
+    FAULTS[f"SharesNothing: {_law}"] = Fault(lambda: _SharesNothing, _law)
+
+
+class _ReadsInTurn(_SharesNothing):
+    """Shares its records and the turn, also with those who only read."""
+
+    def __init__(self, collections: Sequence[Collection[Any]], *, shared: dict[str, Any]) -> None:
+        super().__init__(collections)
+        self._state = shared.setdefault("state", self._state)
+        self._lock = shared.setdefault("lock", self._lock)
+
+
+FAULTS["ReadsInTurn"] = Fault(lambda: partial(_ReadsInTurn, shared={}), "a_read_does_not_wait_for_a_writer")
+
+
 # Life
+
+
+@_breaks("a_new_store_is_empty")
+class _BringsARecord(MemoryStore):
+    async def open(self) -> None:
+        await super().open()
+        table = self._state.tables["counters"]
+        table.put("welcome", table.collection.record(id="welcome"))
+
+
+@_breaks("a_store_says_what_it_can_do")
+class _PromisesTheWorld(MemoryStore):
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(durability="eternal", is_shared=False)
+
+
+@_breaks("a_copy_takes_nothing_s_place")
+class _CopiesOverEverything(MemoryStore):
+    async def copy_to(self, target: Path) -> Path:
+        return _overwritten(target)
+
+
+def _overwritten(target: Path) -> Path:
+    target.write_bytes(b"copy")
+    return target
 
 
 @_breaks("subscribers_are_told_after_the_commit")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
+from ..errors import InputError
 from ..storage.memory_session import MemorySession
 from ..storage.overlay import Overlay
 from ..storage.query import (
@@ -147,3 +149,29 @@ class _SumsNothingToZero(MemorySession):
 class _QueriesTheCommitted(Overlay):
     def _prepare(self, query: Query[Any]) -> None:
         check_query(query)
+
+
+class _AsksAnything(Overlay):
+    """Takes a name that nothing has for one that holds nothing."""
+
+    def _prepare(self, query: Query[Any]) -> None:
+        with suppress(InputError):
+            super()._prepare(query)
+
+    def query(self, query: Query[Any]) -> list[Any]:
+        with suppress(AttributeError, TypeError):
+            return super().query(query)
+        return []
+
+    def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
+        with suppress(AttributeError, TypeError):
+            return super().aggregate(query)
+        return []
+
+
+_breaks("an_impossible_query_is_refused")(_AsksAnything)
+
+
+@_breaks("an_unknown_aggregate_is_refused")
+class _ComputesAnything(_AsksAnything):
+    """The same for aggregates."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
-from ..errors import StoreClosedError
+from ..errors import StorageError, StoreClosedError
 from ..storage.protocol import Store, Transaction
 from ..storage.query import Query, eq, match
 from .laws import Place, law
 from .samples import COUNTERS, ECHOES, MARKS, PARTS, Counter, Mark, fill, ids, marks, part, rows, varied
 
-SOON_SECONDS = 5.0
+SOON_SECONDS = 2.0
 
 
 async def _until(is_so: Callable[[], bool]) -> None:
@@ -206,6 +208,37 @@ async def a_used_store_is_well(place: Place) -> None:
     assert await store.verify() == []
     assert await rows(store, Query(PARTS)) == before
     assert await ids(store, match("changed")) == [varied()[3].id]
+
+
+@law
+async def a_copy_takes_nothing_s_place(place: Place) -> None:
+    """The path of yesterday's copy, given again, must not cost it; the error says so, or that there are no copies."""
+    store = await place.open()
+    await fill(store, [part("a")])
+    with tempfile.TemporaryDirectory() as folder:
+        for target in _taken(folder):
+            refusal = None
+            try:
+                await store.copy_to(target)
+            except StorageError as error:
+                refusal = error
+            assert refusal is not None
+            assert refusal.hint
+        _check_kept(folder)
+    assert await ids(store) == ["a"]
+
+
+def _taken(folder: str) -> list[Path]:
+    """Return places where there is something already."""
+    file, inner = Path(folder, "file"), Path(folder, "folder")
+    file.write_text("yesterday's")
+    inner.mkdir()
+    return [file, inner]
+
+
+def _check_kept(folder: str) -> None:
+    assert Path(folder, "file").read_text() == "yesterday's"
+    assert sorted(other.name for other in Path(folder).iterdir()) == ["file", "folder"]
 
 
 @law
