@@ -247,9 +247,8 @@ class Engine:
         """
         if self._commit_seconds > SHORT_SECONDS or not self.is_writable or not self.lock.try_acquire():
             return False
-        end = time.monotonic() + SHORT_SECONDS
         try:
-            with self.translated(), self._hurried(end):
+            with self.translated(), self._hurried() as end:
                 if job.start():
                     self._commit_all(self.writer(), [job], is_guarded=False, end=end)
         except (TooLongError, apsw.InterruptError, StoreBusyError):
@@ -264,13 +263,14 @@ class Engine:
         return True
 
     @contextmanager
-    def _hurried(self, end: float) -> Iterator[None]:
-        """Have the writer wait for nobody, and no statement run past `end`."""
+    def _hurried(self) -> Iterator[float]:
+        """Have the writer wait for nobody, and no statement run past the end of a short time; gives that end."""
         writer = self.writer()
+        end = time.monotonic() + SHORT_SECONDS
         writer.set_busy_timeout(0)
         writer.set_progress_handler(lambda: time.monotonic() > end, 1_000)
         try:
-            yield
+            yield end
         finally:
             writer.set_progress_handler(None)
             writer.set_busy_timeout(BUSY_MILLIS)
