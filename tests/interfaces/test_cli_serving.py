@@ -45,6 +45,13 @@ def test_a_relative_store_is_named_as_it_means_the_same_anywhere(cli: Cli) -> No
     assert f"sqlite:///{cli.folder}/x.db" in entry["mcpServers"]["atlas"]["args"]
 
 
+def test_no_config_is_printed_for_a_store_that_cannot_be_served(cli: Cli) -> None:
+    """Nor are the secrets in its address."""
+    told = cli("mcp", "--print-config", "cursor", "--store", "mysql://me:hidden@host/db", code=1)
+    assert told.stdout == ""
+    assert "hidden" not in told.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(cli: Cli, shell: str) -> None:
     assert "_ATLAS_COMPLETE" in cli("completion", shell).stdout

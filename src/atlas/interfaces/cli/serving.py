@@ -48,6 +48,7 @@ def mcp(run: Run, client: str | None, tools: str | None) -> None:
 
 
 def _print_config(run: Run, client: str) -> None:
+    run.atlas()  # refuses a store that could not be served
     say(f"put into {CLIENTS[client].file}:")
     click.echo(_config(run, client))
 
