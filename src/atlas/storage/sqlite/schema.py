@@ -112,13 +112,8 @@ def upgrade(connection: apsw.Connection, migrations: Sequence[Migration], path: 
     copy = path.with_name(f"{path.name}.schema-{found}.bak")
     with made_beside(copy) as beside:
         connection.execute("VACUUM INTO ?", (str(beside),))
-    # A table that is made anew is dropped first, whatever refers to it; the references are checked at the end.
-    connection.execute("PRAGMA foreign_keys = OFF")
-    try:
-        for number, migration in enumerate(migrations[found - 1 :], found + 1):
-            _apply(connection, number, migration, path)
-    finally:
-        connection.execute("PRAGMA foreign_keys = ON")
+    for number, migration in enumerate(migrations[found - 1 :], found + 1):
+        _apply(connection, number, migration, path)
     return copy
 
 
@@ -137,7 +132,6 @@ def _apply(connection: apsw.Connection, number: int, migration: Migration, path:
         with connection:
             # A statement that answers with rows would end the script there, were they not read.
             connection.execute(migration.script).fetchall()
-            _check_references(connection)
             connection.execute(f"PRAGMA user_version = {number:d}")
             connection.execute('UPDATE "meta" SET "schema" = ?', (number,))
             _record(connection, number, migration)
@@ -146,12 +140,6 @@ def _apply(connection: apsw.Connection, number: int, migration: Migration, path:
             f"migration {number} ({migration.name}) does not fit {path}: {error}",
             hint=f"It has schema {number - 1} as before; go on with the Atlas that wrote it, or mend it there.",
         ) from error
-
-
-def _check_references(connection: apsw.Connection) -> None:
-    dangling = connection.execute("PRAGMA foreign_key_check").fetchall()
-    if dangling:
-        raise apsw.ConstraintError(f"{len(dangling)} references lead to nothing")
 
 
 def differences(connection: apsw.Connection, collections: Sequence[Collection[Any]]) -> list[str]:
