@@ -63,6 +63,13 @@ def test_a_table_on_a_terminal_is_as_wide_as_that_and_elsewhere_whole(rows: list
     )
 
 
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=5))
+def test_a_path_in_a_table_is_never_cut(rows: list[tuple[str, str, str]]) -> None:
+    """It is what the next command is given; whatever stands beside it makes room."""
+    _, *lines = watched(has_color=False).table(["A", "PATH", "C"], rows, whole="PATH")
+    assert all(clean(row[1], is_line=True).rstrip() in line for row, line in zip(rows, lines, strict=True))
+
+
 def test_wide_and_combining_characters_keep_the_columns() -> None:
     assert (columns("漢字"), columns("e\u0301"), columns("\u200d")) == (4, 1, 0)
     lines = list(Screen(io.StringIO(), has_color=False).table(["A", "B"], [["漢字", "x"], ["ab", "x"]]))

@@ -56,12 +56,15 @@ class Screen:
         """Return as much of a text as fits on the rest of the line."""
         return text if self.width is None else cut(text, max(_NARROWEST, self.width - used))
 
-    def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-        """Yield the lines of a table; a cell that is a status or a priority takes its colour."""
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], *, whole: str = "") -> Iterator[str]:
+        """Yield the lines of a table; a cell that is a status or a priority takes its colour.
+
+        The column with the head `whole` is never cut: its cells are there to be copied.
+        """
         cells = [[clean(cell, is_line=True) for cell in row] for row in rows]
         widths = [max([columns(head), *(columns(row[i]) for row in cells)]) for i, head in enumerate(heads)]
         if self.width is not None:
-            _narrow(widths, self.width)
+            _narrow(widths, self.width, heads.index(whole) if whole in heads else None)
         yield self.paint(_line(heads, widths), "dim")
         for row in cells:
             yield _line([cut(cell, width) for cell, width in zip(row, widths, strict=True)], widths, self)
@@ -76,10 +79,14 @@ def _line(cells: Sequence[str], widths: Sequence[int], screen: Screen | None = N
     return made.rstrip()
 
 
-def _narrow(widths: list[int], most: int) -> None:
-    """Take from the widest column until the line fits, or nothing can be taken any more."""
-    while sum(widths) + _GAP * (len(widths) - 1) > most and max(widths) > _NARROWEST:
-        widths[widths.index(max(widths))] -= 1
+def _narrow(widths: list[int], most: int, whole: int | None) -> None:
+    """Take from the widest column until the line fits, or nothing can be taken any more; `whole` stays as it is."""
+    can_give = [index for index in range(len(widths)) if index != whole]
+    while sum(widths) + _GAP * (len(widths) - 1) > most and can_give:
+        widest = max(can_give, key=lambda index: widths[index])
+        if widths[widest] <= _NARROWEST:
+            return
+        widths[widest] -= 1
 
 
 def _width_of(stream: TextIO) -> int:

@@ -69,7 +69,8 @@ def _stats(screen: Screen, answer: Any) -> Iterator[str]:
             yield f"  {title.ljust(10)}{shown}"
     if answer.projects:
         yield ""
-        yield from screen.table(["PROJECT", "DONE", ""], [_project(project) for project in answer.projects])
+        rows = [_project(project) for project in answer.projects]
+        yield from screen.table(["PROJECT", "DONE", ""], rows, whole="PROJECT")
         if answer.projects_total > len(answer.projects):
             yield screen.paint(f"{len(answer.projects)} of {answer.projects_total} projects", "dim")
     yield ""

@@ -107,10 +107,11 @@ def page(screen: Screen, answer: Any, fields: Any) -> Iterator[str]:
     elif isinstance(fields, str):
         has_why = any("why" in task for task in answer.tasks)
         heads = ["STATUS", "PRIORITY", "PATH", "NAME", "WHY" if has_why else ""]
-        yield from screen.table(heads, [_row(task) for task in answer.tasks])
+        yield from screen.table(heads, [_row(task) for task in answer.tasks], whole="PATH")
     else:
         heads = list(fields)
-        yield from screen.table([h.upper() for h in heads], [[_value(task[h]) for h in heads] for task in answer.tasks])
+        rows = [[_value(task[head]) for head in heads] for task in answer.tasks]
+        yield from screen.table([head.upper() for head in heads], rows, whole="PATH")
     yield screen.paint(_count(answer), "dim")
 
 
