@@ -38,6 +38,7 @@ _WORDS = {
     "array": "a list",
     "object": "an object",
 }
+_INT_MOST = 2**63 - 1
 _INSTANT = "ISO 8601, date and time with zone"
 
 
@@ -108,10 +109,17 @@ class Spec:
 
 
 def check_arguments(given: dict[str, Any]) -> None:
-    """Refuse what no store keeps alike (NUL, lone surrogates, NaN) in any argument, and in its name."""
+    """Refuse what no store keeps alike (NUL, lone surrogates, NaN) in any argument, and in its name.
+
+    A whole number that SQLite has no place for is one too.
+    """
     for name, value in given.items():
         check_clean(name, "arguments")
         check_clean(value, name)
+        if isinstance(value, int) and not -_INT_MOST <= value <= _INT_MOST:
+            raise InputError(
+                f"{name} is too large", field=name, given=value, bound=_INT_MOST, hint=f"Pass at most {_INT_MOST}."
+            )
 
 
 def explained(error: msgspec.ValidationError, given: Any, shape: Any) -> InputError:

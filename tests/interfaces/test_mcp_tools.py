@@ -6,6 +6,7 @@ import logging
 import typing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -311,6 +312,16 @@ async def test_a_hint_says_what_would_have_worked(
     assert facts["hint"].startswith(hint)
     if bound is not None:
         assert str(facts["bound"]).startswith(str(bound))
+
+
+@pytest.mark.parametrize(("tool", "field"), [("get_tasks_by_path", "since"), ("get_timeline", "until")])
+async def test_a_number_that_no_store_can_hold_is_refused(tmp_path: Path, tool: str, field: str) -> None:
+    """By name, before SQLite fails at it."""
+    async with atlas.open(f"sqlite:///{tmp_path}/atlas.db") as a, connected(a, "legacy") as client:
+        facts = (await client.call_tool(tool, {field: 2**63})).structured_content
+        assert not (await client.call_tool(tool, {field: 2**63 - 1})).is_error
+    assert facts is not None
+    assert (facts["code"], facts["field"], facts["bound"]) == ("INVALID_INPUT", field, 2**63 - 1)
 
 
 async def test_the_text_of_a_bulk_refusal_says_which_operation(a: Atlas) -> None:

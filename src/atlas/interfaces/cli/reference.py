@@ -54,7 +54,8 @@ What it does not know, it refuses; an unknown `ATLAS_…` variable is warned abo
 
 ## Which store
 
-1. The one that `--store` names, else `ATLAS_STORE_URL`, else `store_url` in `atlas.toml`.
+1. The one that `--store` names, else `ATLAS_STORE_URL`, else `store_url` in `atlas.toml`. One that is not there yet is
+   made; where a flag or the environment named it, that is said on stderr.
 2. Else `atlas.db` in the nearest `.atlas/` from the working folder upwards; `atlas init` makes one. A git worktree uses
    that of its main checkout. `.atlas/` ignores itself in git; only its owner may read what is in it.
 3. Else `atlas/atlas.db` in the user's data folder (`XDG_DATA_HOME`, else `~/.local/share`), which is said on stderr.
