@@ -397,6 +397,27 @@ async def test_what_is_too_long_is_cut_with_a_remark_and_kept_whole(desk: Desk) 
     assert (len(task["name"]), len(task["description"]), task["tags"]) == (200, 32_768, ["ok"])
 
 
+async def test_metadata_beyond_its_limits_is_kept_as_text_or_notes(desk: Desk) -> None:
+    """Too deep becomes JSON text, too long becomes notes; both are named."""
+    deep: Any = "bottom"
+    for _ in range(9):
+        deep = {"k": deep}
+    report = await load(desk, line("a", metadata={"deep": deep, "long": "x" * 70_000}), format="atlas")
+    task = await desk.show("a")
+    assert msgspec.json.decode(task["metadata"]["deep"]) == deep
+    assert "long" not in task["metadata"]
+    assert sum(note["text"].count("x") for note in task["notes"]) == 70_000
+    assert len(report.notes) == 2
+
+
+async def test_what_would_lie_too_deep_is_put_beside_its_parent(desk: Desk) -> None:
+    """Eight segments are the limit, of every format; the report names what moved."""
+    plan = "# P\n\n" + "".join(f"{'  ' * n}- t{n}\n" for n in range(10))
+    report = await load(desk, plan)
+    assert report.created == 11
+    assert [note["path"].count("/") for note in report.notes if "deeper" in note["message"]] == [7, 7, 7]
+
+
 async def test_more_notes_than_a_task_may_have_are_kept_and_named(desk: Desk) -> None:
     """Losing what somebody wrote is worse than a long list; `get_task` shows the newest hundred and the total."""
     report = await load(desk, line("a", notes=[{"text": str(n)} for n in range(103)]), format="atlas")

@@ -262,6 +262,16 @@ async def test_lists_are_replaced_or_edited(desk: Desk) -> None:
     assert (task["tags"], task["requires"], task["acceptance"]) == (["z"], [], [])
 
 
+@pytest.mark.parametrize("name", ["tags", "requires", "acceptance"])
+async def test_an_edited_list_keeps_to_its_limit_too(desk: Desk, name: str) -> None:
+    """The limit holds for what is kept, not for what is added alone."""
+    await desk.add("shop", **{name: [str(n) for n in range(99)]})
+    error = await desk.refused("INVALID_INPUT", desk.set("shop", **{f"add_{name}": ["a", "b"]}))
+    assert (error.field, error.given, error.bound) == (name, 101, 100)
+    await desk.set("shop", **{f"add_{name}": ["a", "b"], f"remove_{name}": ["1"]})
+    assert len((await desk.show("shop"))[name]) == 100
+
+
 async def test_null_takes_a_value_away_where_there_may_be_none(desk: Desk) -> None:
     """Left out means unchanged; null means gone."""
     await desk.add("shop", assignee="ada", estimated_hours=1, due_at="2026-02-01T10:00:00Z")
