@@ -275,6 +275,24 @@ async def test_a_move_that_would_close_a_circle_is_refused(desk: Desk) -> None:
     await desk.refused("TASK_CYCLE", desk.move("u", "p/u"))
 
 
+async def test_a_circle_through_inherited_dependencies_on_what_moves_is_found(desk: Desk) -> None:
+    """Who inherits a dependency on the moved task waits for it as well as who names it."""
+    await desk.add("t")
+    await desk.add("p/a/b")
+    await desk.set("p/a", dependencies=["t"])
+    await desk.add("p/q", type="GROUP", dependencies=["p/a/b"])
+    error = await desk.refused("TASK_CYCLE", desk.move("t", "p/q/t"))
+    assert error.details["chain"] == ["t", "p/a/b", "t"]
+
+
+async def test_an_old_container_lets_go_of_what_moves(desk: Desk) -> None:
+    """What it waited for only as its child it waits for no longer."""
+    await desk.add("p/t")
+    await desk.add("q", type="GROUP", dependencies=["p"])
+    await desk.move("p/t", "q/t")
+    assert await desk.children("q") == ["q/t"]
+
+
 async def test_a_moved_task_takes_on_what_its_new_container_waits_for(desk: Desk) -> None:
     """And is freed of what the old one waited for."""
     await desk.add("first")

@@ -99,10 +99,11 @@ def _check_moved_cycles(board: Board, task: Task, below: Sequence[Task], parent:
 
     def waits_for(key: str) -> list[str]:
         # All that the subtree will wait for is where the search begins; its old container lets go of it.
-        return [] if key in inside else [other for other in board.waits_for(key) if other != task.id or key in named]
+        if key in inside:
+            return []
+        return [other for other in board.waits_for(key) if other != task.id or key != task.parent]
 
     outgoing = [key for t in inside.values() for key in t.dependencies]
-    named = {t.id for t in board.dependents(task.id)}
     check_cycle(board, task.id, task.path, outgoing, lambda path: is_within(parent.path, path), waits_for)
     inherited = [key for holder in (parent, *board.above(parent)) for key in holder.dependencies]
     check_cycle(board, task.id, task.path, inherited, lambda path: is_within(path, task.path), waits_for)
