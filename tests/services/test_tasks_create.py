@@ -266,9 +266,11 @@ async def test_lists_are_replaced_or_edited(desk: Desk) -> None:
 async def test_an_edited_list_keeps_to_its_limit_too(desk: Desk, name: str) -> None:
     """The limit holds for what is kept, not for what is added alone."""
     await desk.add("shop", **{name: [str(n) for n in range(99)]})
-    error = await desk.refused("INVALID_INPUT", desk.set("shop", **{f"add_{name}": ["a", "b"]}))
+    more: dict[str, Any] = {f"add_{name}": ["a", "b"]}
+    error = await desk.refused("INVALID_INPUT", desk.set("shop", **more))
     assert (error.field, error.given, error.bound) == (name, 101, 100)
-    await desk.set("shop", **{f"add_{name}": ["a", "b"], f"remove_{name}": ["1"]})
+    more[f"remove_{name}"] = ["1"]
+    await desk.set("shop", **more)
     assert len((await desk.show("shop"))[name]) == 100
 
 
