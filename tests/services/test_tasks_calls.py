@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import msgspec
@@ -297,3 +299,41 @@ async def test_one_call_is_one_correlation(desk: Desk) -> None:
     assert {(event["actor"], event["action"], event["source"]) for event in events} == {
         ("tester", "update_task", "test")
     }
+
+
+async def test_a_task_that_came_and_went_in_one_call_affected_nothing(desk: Desk) -> None:
+    """`affected` lists what has to be read again; a path that was never there cannot be."""
+    await desk.add("p", type="GROUP")
+    operations: list[dict[str, object]] = [
+        {"op": "create", "path": "p/a"},
+        {"op": "update", "path": "p/a", "updates": {"priority": "high", "notes": ["x"]}},
+        {"op": "delete", "path": "p/a"},
+    ]
+    answer = await desk.atlas.tasks.bulk(operations)
+    assert (answer.affected, answer.affected_total) == ([], 0)
+
+
+async def test_a_new_note_affects_its_task(desk: Desk) -> None:
+    """The record of the task may be the same, but who shows it shows its notes."""
+    await desk.add("p")
+    assert (await desk.set("p", notes=["seen"])).affected == ["p"]
+
+
+@pytest.mark.parametrize("line", [{"text": ""}, {"text": "x" * 1_001}, {"text": "x", "colour": "red"}, {"done": True}])
+async def test_a_criterion_is_a_line_of_bounded_text(desk: Desk, line: dict[str, object]) -> None:
+    """What is a list of lines must not become a store of anything."""
+    await desk.add("p")
+    error = await desk.refused("INVALID_INPUT", desk.atlas.tasks.update("p", {"acceptance": [line]}))
+    assert (error.field or "").startswith("updates.acceptance")
+
+
+async def test_a_cursor_with_a_number_beyond_every_store_is_refused(desk: Desk) -> None:
+    """A forged cursor is bad input, not a failure of the store."""
+    for number in range(3):
+        await desk.add(f"p/t{number}")
+    page = await desk.atlas.timeline.read(limit=1)
+    assert page.next_cursor is not None
+    place = json.loads(base64.urlsafe_b64decode(page.next_cursor + "=="))
+    forged = base64.urlsafe_b64encode(json.dumps([place[0], [2**63]]).encode()).decode().rstrip("=")
+    error = await desk.refused("INVALID_INPUT", desk.atlas.timeline.read(limit=1, cursor=forged))
+    assert error.field == "cursor"

@@ -118,6 +118,15 @@ class Recording:
         before = self._tx.get(collection, key)
         self._touched[place] = _Touched(collection, before, new_id(), origin.event_id if origin else None)
 
+    def changed_owners(self) -> set[Any]:
+        """Return the owners of the records that differ now from before this transaction."""
+        owners = set()
+        for (_, key), touched in self._touched.items():
+            before, after = touched.before, self._tx.get(touched.collection, key)
+            if before is not after and before != after:
+                owners.add(getattr(before if after is None else after, touched.collection.owner))
+        return owners
+
     def finish(self) -> list[Event]:
         """Append an event for each record that differs from before, in the order of first change."""
         events = []

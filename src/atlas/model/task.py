@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
+
+from . import limits
 
 
 class Type(StrEnum):
@@ -54,10 +57,10 @@ class Block(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-class Criterion(msgspec.Struct, frozen=True):
+class Criterion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line of acceptance."""
 
-    text: str
+    text: Annotated[str, Meta(min_length=1, max_length=limits.CRITERION)]
     done: bool = False
 
 

@@ -20,6 +20,7 @@ from .collection import Collection, to_scalar
 R = TypeVar("R")
 
 COMPARISONS = frozenset({"eq", "ne", "gt", "ge", "lt", "le", "in", "like", "glob", "contains", "exists", "match"})
+_MOST = 2**63
 AGGREGATES = frozenset({"count", "sum", "avg", "min", "max"})
 
 
@@ -268,10 +269,13 @@ def _parse_cursor(cursor: str, query: Query[Any]) -> tuple[Any, ...]:
         )
     except (binascii.Error, ValueError) as error:
         raise _bad_cursor(cursor) from error
-    scalars = all(value is None or isinstance(value, (str, int, float)) for value in values)
-    if fields != _signed(query) or len(values) != len(fields) or not scalars:
+    if fields != _signed(query) or len(values) != len(fields) or not all(map(_is_bindable, values)):
         raise _bad_cursor(cursor)
     return tuple(values)
+
+
+def _is_bindable(value: Any) -> bool:
+    return value is None or isinstance(value, (str, float)) or (isinstance(value, int) and -_MOST <= value < _MOST)
 
 
 def _bad_cursor(cursor: str) -> InputError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -166,3 +167,29 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seq: int
     removed: list[str] | None = None
     left_out: str | None = None
+
+
+Operations = Annotated[
+    tuple[dict[str, Any], ...],
+    Meta(description="{op: create|update|delete|move, path, …}, in order", min_length=1, max_length=limits.BULK),
+]
+
+if TYPE_CHECKING:
+    # What a program may pass; `verb` converts it to the types below before a method runs.
+    AnyType = Type | Literal["TASK", "GROUP", "MILESTONE"]
+    AnyStatus = Status | Literal["PENDING", "IN_PROGRESS", "COMPLETED", "FAILED", "BLOCKED", "CANCELLED"]
+    AnyPriority = Priority | Literal["critical", "high", "medium", "low"]
+    AnyAcceptance = Sequence[str | Criterion | Mapping[str, Any]]
+    AnyDependencies = Sequence[str]
+    AnyCapabilities = Sequence[str]
+    AnyTags = Sequence[str]
+    AnyNotes = Sequence[str]
+    AnyDue = datetime | str
+    AnyMetadata = Mapping[str, Any]
+    AnyUpdates = Updates | Mapping[str, Any]
+    AnyOperations = Sequence[Mapping[str, Any]]
+    AnyFields = Literal["brief", "full"] | Sequence[str]
+else:
+    AnyType, AnyStatus, AnyPriority, AnyAcceptance, AnyDue = Type, Status, Priority, Acceptance, Due
+    AnyDependencies, AnyCapabilities, AnyTags, AnyNotes = Dependencies, Capabilities, Tags, Notes
+    AnyMetadata, AnyUpdates, AnyOperations, AnyFields = Metadata, Updates, Operations, Fields

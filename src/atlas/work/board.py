@@ -106,7 +106,7 @@ class Board(Reading):
     def __init__(self, tx: Recording, limits: Limits) -> None:
         super().__init__(tx)
         self.limits = limits
-        self.affected: dict[str, None] = {}
+        self._affected: dict[str, str] = {}
         self._rolls: dict[str, str] = {}
         self._checks: dict[str, str] = {}
 
@@ -114,6 +114,16 @@ class Board(Reading):
     def now(self) -> datetime:
         """The time of the transaction."""
         return self.tx.now
+
+    def affects(self, path: str, task_id: str) -> None:
+        """Note that a task may have changed, which is known here by that path."""
+        self._affected[path] = task_id
+
+    @property
+    def affected(self) -> list[str]:
+        """The paths, in order, of tasks that differ from before the transaction, or whose notes do."""
+        changed = self.tx.changed_owners()
+        return [path for path, task_id in self._affected.items() if task_id in changed]
 
     def present(self, task: Task) -> Task:
         """Return the task as the transaction holds it now."""
@@ -166,7 +176,7 @@ class Board(Reading):
         self.tx.delete(READY, task.id)
         self._rolls.pop(task.id, None)
         self._checks.pop(task.id, None)
-        self.affected[task.path] = None
+        self.affects(task.path, task.id)
         self._leave_parent(task)
 
     def relocate(self, task: Task, moved: Task, below: Iterable[tuple[Task, Task]]) -> None:
@@ -179,8 +189,8 @@ class Board(Reading):
         for old, new in below:
             self._put(new, cause=task.id)
             self._queue(new)
-            self.affected[old.path] = None
-        self.affected[task.path] = None
+            self.affects(old.path, old.id)
+        self.affects(task.path, task.id)
         if task.parent != moved.parent:
             self._leave_parent(task)
             parent = self._parent_tally(moved)
@@ -213,7 +223,7 @@ class Board(Reading):
         self._checks.setdefault(task.id, task.id)
 
     def _put(self, task: Task, cause: str | None = None) -> None:
-        self.affected[task.path] = None
+        self.affects(task.path, task.id)
         self.tx.put(TASKS, task, cause=None if cause is None or cause == task.id else (TASKS, cause))
 
     # Counts.

@@ -12,11 +12,25 @@ from ..errors import InputError
 from ..journal import EVENTS, Journal, Recording
 from ..model import limits
 from ..model.path import ancestors_of, is_id, parse_pattern
-from ..model.task import Ready, Status, Task, Type
+from ..model.task import Ready, Task
 from ..storage.protocol import Transaction
 from ..storage.query import Condition, Query, contains, cursor_of, either, eq, glob, gt, isin, match
 from ..verb import Effect, verb
-from .arguments import Capabilities, Cursor, Fields, Limit, Order, Page, Path, Pattern, Seq, Text, Tokens
+from .arguments import (
+    AnyCapabilities,
+    AnyFields,
+    AnyStatus,
+    AnyType,
+    Cursor,
+    Limit,
+    Order,
+    Page,
+    Path,
+    Pattern,
+    Seq,
+    Text,
+    Tokens,
+)
 from .board import Reading
 from .collections import NOTES, READY, TASKS
 from .paging import said, within
@@ -56,12 +70,12 @@ class Lists:
     @verb(Effect.READ)
     async def by_status(
         self,
-        status: Status,
+        status: AnyStatus,
         *,
         pattern: Pattern = "**",
         limit: Limit = limits.PAGE,
         cursor: Cursor | None = None,
-        fields: Fields = "brief",
+        fields: AnyFields = "brief",
         max_tokens: Tokens | None = None,
         since: Seq | None = None,
     ) -> Page:
@@ -74,8 +88,8 @@ class Lists:
         self,
         pattern: Pattern = "**",
         *,
-        status: Status | None = None,
-        type: Type | None = None,  # noqa: A002 - the field's name on every interface
+        status: AnyStatus | None = None,
+        type: AnyType | None = None,  # noqa: A002 - the field's name on every interface
         tag: Tag | None = None,
         assignee: Someone | None = None,
         text: Text | None = None,
@@ -83,7 +97,7 @@ class Lists:
         order_by: Order = "path",
         limit: Limit = limits.PAGE,
         cursor: Cursor | None = None,
-        fields: Fields = "brief",
+        fields: AnyFields = "brief",
         max_tokens: Tokens | None = None,
         since: Seq | None = None,
     ) -> Page:
@@ -112,7 +126,7 @@ class Lists:
         *,
         limit: Limit = limits.PAGE,
         cursor: Cursor | None = None,
-        fields: Fields = "brief",
+        fields: AnyFields = "brief",
         max_tokens: Tokens | None = None,
         since: Seq | None = None,
     ) -> Page:
@@ -128,7 +142,7 @@ class Lists:
         order: str,
         limit: int,
         cursor: str | None,
-        fields: Fields,
+        fields: AnyFields,
         max_tokens: int | None,
         since: int | None,
         belongs: Callable[[str], bool],
@@ -163,10 +177,10 @@ class Lists:
         self,
         *,
         pattern: Pattern = "**",
-        requires: Capabilities | None = None,
+        requires: AnyCapabilities | None = None,
         limit: Limit = 1,
         cursor: Cursor | None = None,
-        fields: Fields = "brief",
+        fields: AnyFields = "brief",
         max_tokens: Tokens | None = None,
     ) -> Page:
         """List ready work, best first, each with `why`: by priority, how many wait for it, due date, then order.
@@ -202,7 +216,7 @@ class Lists:
         depth: Depth = limits.DEPTH,
         archived: bool = False,
         limit: TreeLimit = 1_000,
-        fields: Fields = "brief",
+        fields: AnyFields = "brief",
     ) -> Tree:
         """List tasks as a tree: depth first, siblings in their order."""
         check_fields(fields)
@@ -229,10 +243,10 @@ class Lists:
         path: Path | None = None,
         *,
         pattern: Pattern | None = None,
-        status: Status | None = None,
+        status: AnyStatus | None = None,
         timeout: Seconds = 25.0,
         since: Seq | None = None,
-        fields: Fields = "brief",
+        fields: AnyFields = "brief",
     ) -> Waited:
         """Wait until a task (or one that matches a pattern) has a status, or changes at all; then say what changed.
 
@@ -267,7 +281,7 @@ class Lists:
         return eq("id", task.id), lambda gone: gone == task.path or is_id(gone)
 
 
-def _found(reading: Reading, query: Query[Task], fields: Fields) -> tuple[list[str], list[dict[str, Any]]]:
+def _found(reading: Reading, query: Query[Task], fields: AnyFields) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the ids of the tasks that a query finds, and the tasks as they are shown."""
     if fields == "brief":
         rows = reading.tx.query(query.select(*BRIEF_COLUMNS))
@@ -276,7 +290,7 @@ def _found(reading: Reading, query: Query[Task], fields: Fields) -> tuple[list[s
     return [task.id for task in tasks], [view(reading, task, fields) for task in tasks]
 
 
-def _by_id(reading: Reading, ids: Sequence[str], fields: Fields) -> dict[str, dict[str, Any]]:
+def _by_id(reading: Reading, ids: Sequence[str], fields: AnyFields) -> dict[str, dict[str, Any]]:
     return dict(zip(*_found(reading, Query(TASKS).where(isin("id", ids)), fields), strict=True))
 
 
@@ -343,9 +357,9 @@ def _news(
     tx: Transaction | Recording,
     where: Condition,
     belongs: Callable[[str], bool],
-    status: Status | None,
+    status: AnyStatus | None,
     since: int,
-    fields: Fields,
+    fields: AnyFields,
 ) -> Waited:
     changed = [row[0] for row in tx.query(Query(EVENTS).where(gt("seq", since)).order_by("seq").select("subject"))]
     query = Query(TASKS).where(where)

@@ -28,7 +28,7 @@ def add_notes(board: Board, task: Task, texts: Sequence[str]) -> None:
     for text in texts:
         note = Note(id=board.tx.new_id(), task=task.id, text=text, by=board.tx.actor, at=board.now)
         board.tx.put(NOTES, note)
-    board.affected[task.path] = None
+    board.affects(task.path, task.id)
 
 
 def remove_notes(board: Board, task: Task, ids: Sequence[str]) -> None:
@@ -40,4 +40,4 @@ def remove_notes(board: Board, task: Task, ids: Sequence[str]) -> None:
                 f"{task.path!r} has no note {key!r}", field="remove_notes", given=key, bound="an id of its notes"
             )
         board.tx.delete(NOTES, key)
-        board.affected[task.path] = None
+        board.affects(task.path, task.id)

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from ..errors import AtlasError, InputError
 from ..journal import Call, Journal
 from ..model import limits
 from ..model.limits import Limits
-from ..model.task import Criterion, Priority, Task, Type
+from ..model.task import Priority, Task, Type
 from ..verb import Effect, check_arguments, explained, verb
 from . import changing, moving
 from .arguments import (
-    Acceptance,
     Actor,
+    AnyAcceptance,
+    AnyCapabilities,
+    AnyDependencies,
+    AnyDue,
+    AnyFields,
+    AnyMetadata,
+    AnyNotes,
+    AnyOperations,
+    AnyPriority,
+    AnyTags,
+    AnyType,
+    AnyUpdates,
     Assignee,
-    Capabilities,
     Deleted,
-    Dependencies,
     Description,
-    Due,
-    Fields,
     Hours,
     Key,
-    Metadata,
     Name,
     NewPath,
-    Notes,
     Outcomes,
     Path,
     Read,
     Reasoning,
     Receipt,
     Sibling,
-    Tags,
     TaskFields,
     Updates,
     Version,
@@ -50,29 +52,6 @@ from .views import check_fields, view
 A = TypeVar("A", Written, Deleted, Outcomes)
 
 Dependents = Literal["refuse", "detach"]
-Operations = Annotated[
-    tuple[dict[str, Any], ...],
-    Meta(description="{op: create|update|delete|move, path, …}, in order", min_length=1, max_length=limits.BULK),
-]
-
-if TYPE_CHECKING:
-    # What a program may pass; `verb` converts it to the types below before a method runs.
-    AnyType = Type | Literal["TASK", "GROUP", "MILESTONE"]
-    AnyPriority = Priority | Literal["critical", "high", "medium", "low"]
-    AnyAcceptance = Sequence[str | Criterion | Mapping[str, Any]]
-    AnyDependencies = Sequence[str]
-    AnyCapabilities = Sequence[str]
-    AnyTags = Sequence[str]
-    AnyNotes = Sequence[str]
-    AnyDue = datetime | str
-    AnyMetadata = Mapping[str, Any]
-    AnyUpdates = Updates | Mapping[str, Any]
-    AnyOperations = Sequence[Mapping[str, Any]]
-    AnyFields = Literal["brief", "full"] | Sequence[str]
-else:
-    AnyType, AnyPriority, AnyAcceptance, AnyDue = Type, Priority, Acceptance, Due
-    AnyDependencies, AnyCapabilities, AnyTags, AnyNotes = Dependencies, Capabilities, Tags, Notes
-    AnyMetadata, AnyUpdates, AnyOperations, AnyFields = Metadata, Updates, Operations, Fields
 
 
 class Tasks:
@@ -297,7 +276,7 @@ class Tasks:
 
 
 def _affected(board: Board) -> dict[str, Any]:
-    paths = list(board.affected)
+    paths = board.affected
     return {"affected": paths[: limits.AFFECTED], "affected_total": len(paths)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +22,10 @@ from .collections import TASKS
 from .paging import said, within
 
 Place = Annotated[int | datetime, Meta(description="a seq, or an ISO 8601 time with zone")]
+if TYPE_CHECKING:
+    AnyPlace = int | datetime | str
+else:
+    AnyPlace = Place
 Target = Annotated[
     str, Meta(description="path, pattern or id", extra_json_schema={"minLength": 1, "maxLength": limits.PATH})
 ]
@@ -53,8 +57,8 @@ class Timeline:
         actor: Actor | None = None,
         type: Word | None = None,  # noqa: A002 - the field's name in the journal
         session: Word | None = None,
-        since: Place | None = None,
-        until: Place | None = None,
+        since: AnyPlace | None = None,
+        until: AnyPlace | None = None,
         limit: Limit = limits.PAGE,
         cursor: Cursor | None = None,
         max_tokens: Tokens | None = None,
@@ -63,8 +67,7 @@ class Timeline:
 
         `path` takes a path, a pattern, or the path of a task that was deleted or moved away.
         """
-        _check_zone(since, "since")
-        _check_zone(until, "until")
+        first, last = _moment(since, "since"), _moment(until, "until")
 
         def work(tx: Transaction) -> Events:
             page, following = timeline(
@@ -75,8 +78,8 @@ class Timeline:
                 actor=actor,
                 type=type,
                 session=session,
-                since=since,
-                until=until,
+                since=first,
+                until=last,
                 limit=limit,
                 cursor=cursor,
             )
@@ -89,9 +92,11 @@ class Timeline:
         return await self._journal.read(work)
 
 
-def _check_zone(place: int | datetime | None, field: str) -> None:
+def _moment(place: AnyPlace | None, field: str) -> int | datetime | None:
+    assert not isinstance(place, str), "`verb` has read texts as times"
     if isinstance(place, datetime) and place.tzinfo is None:
         raise InputError(f"{field} has no time zone", field=field, given=place.isoformat(), bound="ISO 8601 with zone")
+    return place
 
 
 def _cursor_behind(event: Event, *, is_upwards: bool) -> str:
