@@ -114,7 +114,7 @@ def records() -> list[Box]:
 
 async def made(store: SqliteStore) -> None:
     """Have records of every kind in it."""
-    boxes = store._engine.collections[0]
+    boxes = store._database.collections[0]
     await store.open()
     await store.transact(lambda tx: tx.put_many(boxes, records()))
     for i in range(5):
@@ -126,7 +126,7 @@ async def made(store: SqliteStore) -> None:
 
 async def check_whole(store: SqliteStore) -> None:
     """Check that everything `made` put there is there, and found by whatever the schema finds it by."""
-    boxes = store._engine.collections[0]
+    boxes = store._database.collections[0]
     assert await store.verify() == []
     found = await store.read(lambda tx: tx.query(Query(boxes)))
     assert found == sorted(records(), key=lambda box: box.id)
@@ -184,7 +184,7 @@ async def test_an_earlier_store_is_brought_up_to_date(
     assert schema_and_steps(path) == (new, new, STEPS[: new - 1])
     again = atlas_of(monkeypatch, new, path)
     await again.open()
-    assert again._engine._writer is None, "it was upgraded once more"
+    assert again._database._writer is None, "it was upgraded once more"
     await again.close()
 
 
@@ -446,4 +446,4 @@ def test_the_door_refuses_just_what_no_migration_leads_to() -> None:
     """The number that is refused unopened and the list of migrations stand in two places."""
     store = open_store("sqlite:///anywhere.db", DECLARED[1])
     assert isinstance(store, SqliteStore)
-    assert 1 + len(store._engine._migrations) == place.SCHEMA
+    assert 1 + len(store._database.migrations) == place.SCHEMA

@@ -183,7 +183,7 @@ async def test_a_client_that_left_is_forgotten(a: Atlas) -> None:
         async with Client(server, mode="legacy") as client:
             await subscribe(client, "atlas://projects")
     await a.tasks.create("shop/late")
-    assert not a.store._told  # type: ignore[attr-defined]
+    assert not a.store._listeners  # type: ignore[attr-defined]
 
 
 def test_a_move_touches_both_places() -> None:

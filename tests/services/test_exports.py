@@ -84,7 +84,7 @@ def plans(draw: st.DrawFn) -> list[Draft]:
                 dependencies=tuple(
                     draw(st.lists((st.sampled_from(free) if free else outside) | outside, max_size=3, unique=True))
                 ),
-                acceptance=tuple(draw(st.lists(st.builds(Criterion, TEXT, st.booleans()), max_size=2))),
+                acceptance=tuple(draw(st.lists(st.builds(Criterion, TEXT.filter(bool), st.booleans()), max_size=2))),
                 requires=tuple(draw(st.lists(WORD, max_size=2, unique=True))),
                 priority=draw(st.sampled_from(Priority)),
                 assignee=draw(WORD | st.none()),

@@ -265,6 +265,11 @@ async def test_what_changed_since_makes_the_old_list_the_new_one(anyio_backend: 
             if old.tasks:
                 await desk.delete(gone, dependents="detach")
             await desk.add(f"new-{len(pattern)}/task")
+            await desk.move(f"new-{len(pattern)}/task", f"new-{len(pattern)}/moved")
+            stays = [path for path in paths(old) if path != gone and not path.startswith(f"{gone}/")]
+            if stays:
+                leaving = chance.choice([path for path in stays if "/" in path] or stays)
+                await desk.move(leaving, f"{leaving}-moved")
             delta = await desk.atlas.lists.by_path(pattern, fields=fields, limit=500, since=old.seq)
             new = await desk.atlas.lists.by_path(pattern, fields=fields, limit=500)
             assert delta.removed is not None

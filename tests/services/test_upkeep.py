@@ -13,6 +13,7 @@ from tests.services.test_plans import work_on
 
 import atlas
 from atlas.atlas import Atlas
+from atlas.errors import IdempotencyError
 from atlas.model.path import parse_pattern
 from atlas.model.task import Priority, Status, Task, Type
 from atlas.storage.query import Query
@@ -232,3 +233,15 @@ async def test_clearing_gives_up_while_others_keep_writing(tmp_path: Path, monke
         assert caught.value.code == "CONFLICT"
         assert len(await tasks_of(a)) == 4
     assert copies(tmp_path) == []
+
+
+async def test_vacuuming_again_with_the_same_key_gives_the_first_answer(tmp_path: Path) -> None:
+    """A retry after a lost answer must be as cheap as for any other write."""
+    async with atlas.open(f"sqlite:///{tmp_path / 'a.db'}") as a:
+        await a.tasks.create("x")
+        first = await a.upkeep.vacuum(idempotency_key="once")
+        await a.tasks.create("y", description="long " * 5_000)
+        assert await a.upkeep.vacuum(idempotency_key="once") == first
+        assert first.receipt.durability == "disk"
+        with pytest.raises(IdempotencyError):
+            await a.upkeep.vacuum(analyze=False, idempotency_key="once")

@@ -14,7 +14,10 @@ BATCH = 500
 
 
 async def follow(store: Store, *, after: int) -> AsyncIterator[Event]:
-    """Yield every event with a seq above `after`, in order, without end; stop by leaving the loop or cancelling."""
+    """Yield every event with a seq above `after`, in order, without end; stop by leaving the loop or cancelling.
+
+    Raises StoreClosedError when the store is closed meanwhile.
+    """
     news = asyncio.Event()
     stop = store.subscribe(lambda _seq: news.set())
     try:
@@ -36,14 +39,14 @@ async def follow(store: Store, *, after: int) -> AsyncIterator[Event]:
 
 
 async def wait_beyond(store: Store, seq: int, *, seconds: float) -> bool:
-    """Wait until something is committed above `seq`; says whether it was within `seconds`."""
+    """Wait until something is committed above `seq`; says whether it was within `seconds`. Raises StoreClosedError."""
     news = asyncio.Event()
-    stop = store.subscribe(lambda told: news.set() if told > seq else None)
+    stop = store.subscribe(lambda _told: news.set())
     try:
-        if await store.read(lambda tx: tx.seq) > seq:
-            return True
         async with asyncio.timeout(seconds):
-            await news.wait()
+            while await store.read(lambda tx: tx.seq) <= seq:
+                await news.wait()
+                news.clear()
     except TimeoutError:
         return False
     finally:

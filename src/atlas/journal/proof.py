@@ -40,7 +40,13 @@ def disagreements(tx: Transaction, collections: Iterable[Collection[Any]]) -> li
             data = told.pop(key, None)
             if data is None:
                 found.append(f"{collection.name} {key} is not in the journal")
-            elif _canonical(collection, msgspec.convert(data, collection.record)) != _canonical(collection, record):
+                continue
+            try:
+                kept = msgspec.convert(data, collection.record)
+            except msgspec.ValidationError as error:
+                found.append(f"{collection.name} {key} is no record in the journal: {error}")
+                continue
+            if _canonical(collection, kept) != _canonical(collection, record):
                 found.append(f"{collection.name} {key} is not as the journal says")
         found += [f"{collection.name} {key} is in the journal alone" for key in told]
     return found

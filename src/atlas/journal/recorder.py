@@ -193,8 +193,8 @@ def _change(collection: Collection[Any], before: Any, after: Any) -> dict[str, A
     names, read = _journaled(collection)
     fields = {}
     for name, old, new in zip(names, read(before), read(after), strict=True):
-        # Objects may be equal to Python and different as JSON (1 and True).
-        if old is new or (old == new and (type(old) is not dict or encode(old) == encode(new))):
+        # These may be equal to Python and different as JSON: 1 and True in an object, 0.0 and -0.0.
+        if old is new or (old == new and (type(old) not in {dict, float} or encode(old) == encode(new))):
             continue
         delta = delta_between(msgspec.to_builtins(old), msgspec.to_builtins(new))
         if delta is not None:
@@ -226,22 +226,30 @@ class Journal:
         call = call if call.source is not None else msgspec.structs.replace(call, source=self.source)
 
         def run(tx: Transaction) -> tuple[T, int | None]:
-            key = call.idempotency_key
-            if key is not None:
-                known = tx.get(ONCE, key)
-                if known is not None and known.at + KEY_LIFETIME > tx.now:
-                    return _repeated(tx, known, call, answer)
+            known = _known(tx, call)
+            if known is not None:
+                return _repeated(tx, known, call, answer)
             recording = Recording(tx, call, correlation)
             value = work(recording)
             recording.finish()
-            if key is not None:
-                _remember(tx, call, key, correlation, value)
+            if call.idempotency_key is not None:
+                _remember(tx, call, call.idempotency_key, correlation, value)
             return value, None
 
         committed = await self.store.transact(run, timeout=timeout)
         value, seq = committed.value
         durability = self.store.capabilities.durability
         return Written(value, committed.seq if seq is None else seq, durability)
+
+    async def answered(self, call: Call, answer: type[T]) -> Written[T] | None:
+        """Return the answer to an earlier call with the same key, as `write` would; None where there was none."""
+
+        def look(tx: Transaction) -> tuple[T, int] | None:
+            known = _known(tx, call)
+            return None if known is None else _repeated(tx, known, call, answer)
+
+        found = await self.store.read(look)
+        return None if found is None else Written(*found, self.store.capabilities.durability)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on a snapshot."""
@@ -253,6 +261,11 @@ def _digest(call: Call) -> str:
 
     canonical = msgspec.json.encode([call.action, msgspec.to_builtins(call.arguments)], order="deterministic")
     return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+
+
+def _known(tx: Transaction, call: Call) -> Once | None:
+    known = None if call.idempotency_key is None else tx.get(ONCE, call.idempotency_key)
+    return known if known is not None and known.at + KEY_LIFETIME > tx.now else None
 
 
 def _repeated(tx: Transaction, known: Once, call: Call, answer: type[T]) -> tuple[T, int]:

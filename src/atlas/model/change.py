@@ -49,12 +49,12 @@ def delta_between(old: Any, new: Any) -> Any:
 
 
 def _same(old: Any, new: Any) -> bool:
-    """Compare as JSON does: 1 and True and 1.0 are three different values."""
+    """Compare as JSON does: 1 and True and 1.0 are three different values, and 0.0 and -0.0 are two."""
     if isinstance(old, dict) and isinstance(new, dict):
         return old.keys() == new.keys() and all(_same(old[key], new[key]) for key in old)
     if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
         return len(old) == len(new) and all(map(_same, old, new))
-    return type(old) is type(new) and bool(old == new)
+    return type(old) is type(new) and bool(old == new) and (type(old) is not float or repr(old) == repr(new))
 
 
 def _delta(old: Any, new: Any) -> Any:

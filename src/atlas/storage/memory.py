@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import msgspec
 
 from ..errors import StorageError, StoreBusyError, StoreClosedError
 from .collection import Collection
+from .listeners import Listeners
 from .memory_session import MemorySession, State
 from .overlay import Overlay
 from .protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
@@ -48,7 +48,7 @@ class MemoryStore:
         self._state = State(collections)
         self._clock = clock
         self._lock = threading.Lock()
-        self._told: dict[object, Callable[[int], None]] = {}
+        self._listeners = Listeners()
         self._commits = 0
         self._is_open = False
 
@@ -69,7 +69,7 @@ class MemoryStore:
     async def close(self) -> None:
         """See Store. The records stay, for the case that it is opened again."""
         self._is_open = False
-        self._told.clear()
+        self._listeners.close(self._state.seq)
 
     async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
         """See Store."""
@@ -89,7 +89,7 @@ class MemoryStore:
             self._commits += 1
             made = Committed(value, self._state.seq)
         if made.seq > before:
-            self._tell(made.seq)
+            self._listeners.tell(made.seq)
         return made
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
@@ -116,20 +116,7 @@ class MemoryStore:
 
     def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
         """See Store."""
-        token = object()
-        self._told[token] = told
-
-        def stop() -> None:
-            self._told.pop(token, None)
-
-        return stop
-
-    def _tell(self, seq: int) -> None:
-        for told in list(self._told.values()):
-            try:
-                told(seq)
-            except Exception:
-                logging.getLogger(__name__).exception("a subscriber failed at %d", seq)
+        return self._listeners.add(told)
 
     def snapshot(self) -> Snapshot:
         """Return everything as it is now."""
@@ -141,7 +128,7 @@ class MemoryStore:
         """Go back to a snapshot of these collections, numbers included; subscribers are told the number."""
         with self._turn(DEFAULT_TIMEOUT):
             self._state = self._state_at(snapshot)
-        self._tell(snapshot.seq)
+        self._listeners.tell(snapshot.seq)
 
     def _state_at(self, snapshot: Snapshot) -> State:
         state = State([table.collection for table in self._state.tables.values()])

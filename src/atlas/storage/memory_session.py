@@ -13,6 +13,7 @@ from .collection import Collection, encode, to_scalar
 from .evaluate import aggregate_rows, count_rows, select_rows
 from .overlay import Write
 from .query import Both, Compare, Query
+from .refusing import refers_to_nothing
 
 R = TypeVar("R")
 Index = dict[Any, dict[Any, None]]
@@ -212,14 +213,14 @@ class MemorySession:
             record = table.records.get(key)
             dangling = None if record is None else self._state.missing(table, record)
             if dangling is not None:
-                raise _dangling(table.collection, *dangling)
+                raise refers_to_nothing(table.collection.name, *dangling)
             if before is not None and record is None:
                 self._check_left(table, key)
 
     def _check_left(self, gone: Table, key: Any) -> None:
         for table, field, target in self._state.referring:
             if target == gone.collection.name and key in table.indexes[field]:
-                raise _dangling(table.collection, field, key)
+                raise refers_to_nothing(table.collection.name, field, key)
 
     def savepoint(self, level: int) -> None:
         """See Session."""
@@ -242,12 +243,3 @@ class MemorySession:
         while len(self._undo) > kept:
             table, key, before = self._undo.pop()
             table.put(key, before)
-
-
-def _dangling(collection: Collection[Any], field: str, key: Any) -> ConflictError:
-    return ConflictError(
-        f"{collection.name} refer to {key!r}, which does not exist",
-        field=field,
-        given=key,
-        hint="Create what is referred to in the same transaction, or remove what refers to it as well.",
-    )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from ..errors import StoreReadOnlyError, StoreTimeoutError, VersionError
+from ..errors import ConflictError, StoreReadOnlyError, StoreTimeoutError, VersionError
 from .collection import Collection, to_scalar
 from .ids import new_id
 from .query import Both, Compare, Either, Negate, Query, check_query
@@ -110,6 +110,7 @@ class Overlay:
         self._is_writable = is_writable
         self._deadline = deadline
         self._late = late
+        self._spoiled: tuple[int, Exception] | None = None
         self._layers = [_Layer()]
         self._held: dict[tuple[str, Any], Any] = {}
         self._found: dict[tuple[str, str, Any], Any] = {}
@@ -218,6 +219,11 @@ class Overlay:
         self._check_time()
 
     def _check_time(self) -> None:
+        if self._spoiled is not None:
+            raise ConflictError(
+                f"the transaction was refused before: {self._spoiled[1]}",
+                hint="Let the error leave the savepoint, or the transaction, in which it was raised.",
+            ) from self._spoiled[1]
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise self._late("the work took longer than its deadline")
 
@@ -290,7 +296,12 @@ class Overlay:
             if not (layer.writes or layer.appends):
                 continue
             self._mark(level)
-            self._hand_over(layer)
+            try:
+                self._hand_over(layer)
+            except Exception as error:
+                # What the session took of it stays until the savepoint is undone: going on would commit a part.
+                self._spoiled = (level, error)
+                raise
 
     def _mark(self, level: int) -> None:
         for below, layer in enumerate(self._layers[: level + 1]):
@@ -331,6 +342,8 @@ class Overlay:
             yield
         except BaseException:
             del self._layers[level:]
+            if self._spoiled is not None and self._spoiled[0] >= level:
+                self._spoiled = None
             if layer.is_marked:
                 self._session.rollback(level)
                 self._held.clear()

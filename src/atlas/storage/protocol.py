@@ -141,7 +141,10 @@ class Store(Protocol):
         ...
 
     def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
-        """Call `told` with the newest number after each commit, also another process's; returns how to stop it."""
+        """Call `told` with the newest number after each commit, also another process's; returns how to stop it.
+
+        The store's closing calls it once more, so that nobody waits for what cannot come.
+        """
         ...
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:

@@ -47,12 +47,14 @@ class Reading:
 
     def above(self, task: Task) -> Iterator[Task]:
         """Yield the containers above, the nearest first."""
-        parent = task.parent
-        while parent is not None:
+        parent, seen = task.parent, {task.id}
+        # In a damaged store parents can form a circle, which `repair` must live to see.
+        while parent is not None and parent not in seen:
             holder = self.tx.get(TASKS, parent)
             if holder is None:
                 return
             yield holder
+            seen.add(parent)
             parent = holder.parent
 
     def children(self, parent: str | None) -> list[Task]:

@@ -155,8 +155,8 @@ class Lists:
             if since is not None:
                 changed = _changed(tx, since)
                 query = query.where(isin("id", changed))
-                present = {row[0] for row in tx.query(query.select("id"))}
-                removed = _removed(tx, [key for key in changed if key not in present], since, belongs)
+                present = {row[0] for row in tx.query(query.select("path"))}
+                removed = [path for path in _removed(tx, changed, since, belongs) if path not in present]
             ids, views = _found(Reading(tx), query.after(cursor).limit(limit + 1), fields)
             shown, left = within(views[:limit], max_tokens)
             has_more = len(ids) > len(shown)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from ..errors import InputError
-from ..journal import Call, Journal, Recording
+from ..journal import Call, Journal, Recording, Written
 from ..model import limits
 from ..model.limits import Limits
 from ..storage.protocol import Transaction
@@ -66,14 +66,6 @@ class _DryRunError(Exception):
     def __init__(self, report: Imported) -> None:
         super().__init__("dry run")
         self.report = report
-
-
-class _NotAnsweredError(Exception):
-    """No call with this key was answered before."""
-
-
-def _not_answered(_: Recording) -> Imported:
-    raise _NotAnsweredError
 
 
 class Plans:
@@ -135,7 +127,7 @@ class Plans:
             planting = Planting(Board(recording, self._limits), reading, tell)
             for step in STEPS:
                 step(planting, drafts)
-            report = _report(reading, [planting], dry_run=dry_run)
+            report = _report(reading, [planting], dry_run=dry_run, seq=recording.seq)
             if dry_run:
                 raise _DryRunError(report)
             return report
@@ -146,20 +138,16 @@ class Plans:
             return outcome.report
 
     async def _write(self, work: Callable[[Recording], Imported], call: Call) -> Imported:
-        written = await self._journal.write(work, call=call, answer=Imported, timeout=LONG)
-        receipt = Receipt(seq=written.seq, durability=written.durability)
-        return msgspec.structs.replace(written.value, receipt=receipt)
+        return _received(await self._journal.write(work, call=call, answer=Imported, timeout=LONG))
 
     async def _load_in_parts(self, reading: Reading, call: Call) -> Imported:
         """Import in transactions of 10,000 records; an import that was cut short goes on when it is run again.
 
         The key is kept by a transaction of its own, at the end.
         """
-        if call.idempotency_key is not None:
-            try:
-                return await self._write(_not_answered, call)
-            except _NotAnsweredError:
-                pass
+        known = await self._journal.answered(call, Imported)
+        if known is not None:
+            return _received(known)
         drafts = in_order(reading.drafts)
         tell = _Counter(len(drafts), PROGRESS.get())
         plantings: list[Planting] = []
@@ -167,7 +155,7 @@ class Plans:
             for start in range(0, len(drafts), limits.IMPORT_RECORDS):
                 part = drafts[start : start + limits.IMPORT_RECORDS]
                 plantings.append(await self._part(reading, step, part, plantings, tell, call))
-        report = _report(reading, plantings, dry_run=False)
+        report = _report(reading, plantings, dry_run=False, seq=0)
         return await self._write(lambda _: report, call)
 
     async def _part(
@@ -221,7 +209,12 @@ class _Counter:
             self._told(self.done, self._total, "records")
 
 
-def _report(reading: Reading, plantings: Sequence[Planting], *, dry_run: bool) -> Imported:
+def _received(written: Written[Imported]) -> Imported:
+    receipt = Receipt(seq=written.seq, durability=written.durability)
+    return msgspec.structs.replace(written.value, receipt=receipt)
+
+
+def _report(reading: Reading, plantings: Sequence[Planting], *, dry_run: bool, seq: int) -> Imported:
     created = {key for planting in plantings for key in planting.created}
     updated = {key for planting in plantings for key in planting.updated} - created
     remarks: list[Remark] = [*reading.remarks, *(r for planting in plantings for r in planting.remarks)]
@@ -234,7 +227,7 @@ def _report(reading: Reading, plantings: Sequence[Planting], *, dry_run: bool) -
         notes=[msgspec.to_builtins(remark) for remark in remarks],
         projects=list(roots),
         dry_run=dry_run,
-        receipt=Receipt(seq=0),
+        receipt=Receipt(seq=seq),
     )
 
 

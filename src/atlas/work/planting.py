@@ -5,7 +5,6 @@ A known task takes only what changed in the source since the last import, and ne
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -357,6 +356,9 @@ def _value(record: Task | Draft, name: str) -> Any:
 
 def _noted(note: DraftNote) -> str:
     """Return what tells a note from others, short however long it is."""
+    # Late: few imports need it, and every command that can import would pay for it.
+    import hashlib
+
     digest = hashlib.blake2b(note.text.encode(), digest_size=8).hexdigest()
     return f"{'' if note.at is None else note.at.isoformat()} {note.by or ''} {digest}"
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from ..errors import ConflictError, InputError
-from ..journal import ONCE, Call, Journal, Recording
+from ..journal import Call, Journal, Recording, Written
 from ..model import limits
 from ..model.limits import Limits
 from ..storage.collection import Collection
@@ -23,7 +23,7 @@ from .collections import NOTES, ORIGINS, READY, TALLIES, TASKS
 from .figures import figures
 from .repair import Findings, Issue, mend
 
-A = TypeVar("A", "Repaired", "Cleared")
+A = TypeVar("A", "Repaired", "Cleared", "Vacuumed")
 
 LONG = timedelta(minutes=10)
 _PAGE = 5_000
@@ -64,6 +64,7 @@ class Vacuumed(msgspec.Struct, frozen=True, kw_only=True):
     after: int
     freed: int
     analyzed: bool
+    receipt: Receipt
 
 
 class Cleared(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,14 +113,27 @@ class Upkeep:
             mend(tx, found)
             return _report(found, is_fixed=True, receipt=Receipt(seq=0))
 
-        return await self._run("repair_relationships", work, Repaired, idempotency_key, actor, [pattern])
+        return await self._run(work, self._call("repair_relationships", idempotency_key, actor, [pattern]), Repaired)
 
     @verb(Effect.WRITE)
-    async def vacuum(self, *, analyze: bool = True) -> Vacuumed:
+    async def vacuum(
+        self, *, analyze: bool = True, idempotency_key: Key | None = None, actor: Actor | None = None
+    ) -> Vacuumed:
         """Give the store's unused space back, and refresh what its planner knows (analyze)."""
+        call = self._call("vacuum_database", idempotency_key, actor, [analyze])
+        known = await self._journal.answered(call, Vacuumed)
+        if known is not None:
+            return _received(known)
         made = await self._journal.store.maintain(analyze=analyze)
         before, after = int(made["before"]), int(made["after"])
-        return Vacuumed(before=before, after=after, freed=max(0, before - after), analyzed=bool(made["analyzed"]))
+        report = Vacuumed(
+            before=before,
+            after=after,
+            freed=max(0, before - after),
+            analyzed=bool(made["analyzed"]),
+            receipt=Receipt(seq=0),
+        )
+        return await self._run(lambda _: report, call, Vacuumed)
 
     @verb(Effect.DESTRUCTIVE)
     async def clear(
@@ -134,8 +148,12 @@ class Upkeep:
                 bound=True,
                 hint="Pass confirm=true; a copy of the store is taken first.",
             )
+        call = self._call("clear_all_tasks", idempotency_key, actor, [confirm])
+        known = await self._journal.answered(call, Cleared)
+        if known is not None:
+            return _received(known)
         for _ in range(_TRIES):
-            copy, seq = await self._copy(idempotency_key)
+            copy, seq = await self._copy()
 
             def work(tx: Recording, copy: FilePath | None = copy, seq: int = seq) -> Cleared:
                 if copy is not None and tx.seq != seq:
@@ -144,19 +162,18 @@ class Upkeep:
                 return Cleared(deleted=deleted, copy=None if copy is None else str(copy), receipt=Receipt(seq=0))
 
             try:
-                return await self._run("clear_all_tasks", work, Cleared, idempotency_key, actor, [confirm])
+                return await self._run(work, call, Cleared)
             except _OutdatedError:
                 # Somebody wrote between the copy and the deletion: what they wrote would be in neither.
                 if copy is not None:
                     copy.unlink(missing_ok=True)
         raise ConflictError("others keep writing to the store", hint="Stop the other writers, and clear again.")
 
-    async def _copy(self, key: str | None) -> tuple[FilePath | None, int]:
+    async def _copy(self) -> tuple[FilePath | None, int]:
         """Copy the store's file beside it; returns the copy, if there is anything to keep, and its seq."""
 
         def look(tx: Transaction) -> tuple[bool, int, str]:
-            is_needed = tx.count(Query(TASKS)) > 0 and (key is None or tx.get(ONCE, key) is None)
-            return is_needed, tx.seq, f"{tx.now:%Y%m%dT%H%M%S%f}Z"
+            return tx.count(Query(TASKS)) > 0, tx.seq, f"{tx.now:%Y%m%dT%H%M%S%f}Z"
 
         is_needed, seq, stamp = await self._journal.read(look)
         store = self._journal.store
@@ -167,19 +184,16 @@ class Upkeep:
         target = FilePath(path).with_name(f"{FilePath(path).name}.before-clear-{stamp}.db")
         return await store.copy_to(target), seq
 
-    async def _run(
-        self,
-        verb_name: str,
-        work: Callable[[Recording], A],
-        answer: type[A],
-        key: str | None,
-        actor: str | None,
-        arguments: Any,
-    ) -> A:
-        call = Call(action=verb_name, actor=actor or self._actor, idempotency_key=key, arguments=arguments)
-        written = await self._journal.write(work, call=call, answer=answer, timeout=LONG)
-        receipt = msgspec.structs.replace(written.value.receipt, seq=written.seq, durability=written.durability)
-        return msgspec.structs.replace(written.value, receipt=receipt)
+    def _call(self, action: str, key: str | None, actor: str | None, arguments: Any) -> Call:
+        return Call(action=action, actor=actor or self._actor, idempotency_key=key, arguments=arguments)
+
+    async def _run(self, work: Callable[[Recording], A], call: Call, answer: type[A]) -> A:
+        return _received(await self._journal.write(work, call=call, answer=answer, timeout=LONG))
+
+
+def _received(written: Written[A]) -> A:
+    receipt = msgspec.structs.replace(written.value.receipt, seq=written.seq, durability=written.durability)
+    return msgspec.structs.replace(written.value, receipt=receipt)
 
 
 class _OutdatedError(Exception):

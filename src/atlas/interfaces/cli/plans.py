@@ -25,7 +25,7 @@ _NOTES_SHOWN = 20
 @command("import")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--format", type=click.Choice(FORMATS), help="What the files are; found out by itself.")
-@click.option("--project", metavar="PATH", help="Where the plan goes; by itself, where the file says.")
+@click.option("--project", metavar="NAME", help="Where the plan goes; by itself, where the file says.")
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 @key_option
 @pass_run

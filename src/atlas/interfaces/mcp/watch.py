@@ -12,6 +12,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent
 
+from ...errors import StoreClosedError
 from ...journal.feed import follow
 from ...model.event import Event
 from ...model.path import ancestors_of
@@ -94,9 +95,11 @@ class Watch:
         has_news = asyncio.Event()
         telling = asyncio.create_task(self._tell(touched, has_news))
         try:
-            async for event in follow(self._store, after=self._after):
-                touched.update(dict.fromkeys(touched_by(event)))
-                has_news.set()
+            # A store that closes has nothing more to tell.
+            with contextlib.suppress(StoreClosedError):
+                async for event in follow(self._store, after=self._after):
+                    touched.update(dict.fromkeys(touched_by(event)))
+                    has_news.set()
         finally:
             telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -14,6 +14,7 @@ from ...errors import ConflictError, InputError, StoreFormatError
 from ..collection import Collection, Scalar, encode, to_scalar
 from ..overlay import Write
 from ..query import Query
+from ..refusing import refers_to_nothing
 from ..sql import Compiler, Statement, quoted
 from ..words import words_of
 
@@ -90,7 +91,7 @@ class SqliteSession:
                 for text, rows in statements.items():
                     self._run(text, rows)
         except apsw.ConstraintError as error:
-            raise _constraint(error) from error
+            raise _constraint(error, [(w.collection, w.after) for w in writes if w.after is not None]) from error
 
     def _run(self, text: str, rows: Sequence[Sequence[Any]]) -> None:
         if len(rows) == 1:
@@ -106,7 +107,10 @@ class SqliteSession:
             self.seq += 1
             numbered = msgspec.structs.replace(record, **{collection.key: self.seq})  # type: ignore[type-var]
             rows.append(_row(collection, self.seq, numbered))
-        self._run(_insert(collection), rows)
+        try:
+            self._run(_insert(collection), rows)
+        except apsw.ConstraintError as error:
+            raise _constraint(error, [(collection, record) for record in records]) from error
 
     def savepoint(self, level: int) -> None:
         """See Session."""
@@ -289,9 +293,41 @@ def _find(collection: Collection[Any], field: str) -> str:
     return f'SELECT "value" FROM {quoted(collection.name)} WHERE {quoted(field)} = ?'
 
 
-def _constraint(error: apsw.ConstraintError) -> Exception:
+def _constraint(error: apsw.ConstraintError, records: Sequence[tuple[Collection[Any], Any]]) -> Exception:
     text = str(error).removeprefix("ConstraintError: ")
-    if text.startswith("CHECK"):
-        return InputError(f"a value is not allowed: {text}", hint="See the collection's declaration.")
-    field = text.rpartition(".")[2] if text.startswith("UNIQUE") else None
-    return ConflictError(f"the records contradict each other: {text}", field=field, details={"constraint": text})
+    kind, _, name = text.partition(" constraint failed: ")
+    if kind == "CHECK":
+        return _undeclared(name, records)
+    if kind != "UNIQUE":
+        return ConflictError(f"the records contradict each other: {text}", details={"constraint": text})
+    table, _, field = name.rpartition(".")
+    held = [to_scalar(getattr(r, field)) for c, r in records if c.name == table and field in c.unique]
+    return ConflictError(
+        f"two {table} cannot have the same {field}",
+        field=field,
+        given=held[0] if len(held) == 1 else None,
+        details={"constraint": text},
+    )
+
+
+def _undeclared(field: str, records: Sequence[tuple[Collection[Any], Any]]) -> InputError:
+    """Return the error that names the value which the declaration does not have."""
+    for collection, record in records:
+        allowed = collection.values.get(field)
+        value = None if allowed is None else to_scalar(getattr(record, field))
+        if allowed is not None and value is not None and value not in allowed:
+            return InputError(
+                f"{value!r} is no {field} of {collection.name}", field=field, given=value, bound=list(allowed)
+            )
+    return InputError(f"a value of {field} is not allowed", field=field, hint="See the collection's declaration.")
+
+
+def dangling(connection: apsw.Connection) -> ConflictError:
+    """Return the error that names a reference to nothing, of which the open transaction has one."""
+    for found in connection.execute("PRAGMA foreign_key_check").fetchall():
+        table, row, number = str(found[0]), found[1], found[3]
+        keys = connection.execute(f"PRAGMA foreign_key_list({quoted(table)})").fetchall()
+        field = next(str(key[3]) for key in keys if key[0] == number)
+        value = connection.execute(f"SELECT {quoted(field)} FROM {quoted(table)} WHERE rowid = ?", (row,)).get
+        return refers_to_nothing(table, field, value)
+    return refers_to_nothing("records", None, None)

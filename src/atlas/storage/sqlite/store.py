@@ -15,11 +15,14 @@ import apsw
 
 from ...errors import StorageError, StoreBusyError, StoreClosedError
 from ..collection import Collection
+from ..jobs import Group, Job, Waiting
+from ..listeners import Listeners
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
 from ..query import Query
-from .engine import SHORT_SECONDS, Engine, Job
-from .place import storage_error
-from .schema import Migration, seed_planner
+from . import upkeep
+from .database import Database
+from .engine import SHORT_SECONDS, Engine
+from .schema import Migration
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,23 +58,18 @@ class SqliteStore:
         vfs: str = "",
     ) -> None:
         self.path = Path(path)
-        self._engine = Engine(
-            self.path,
-            collections,
-            clock=clock,
-            migrations=migrations,
-            synchronous=synchronous,
-            is_forced=is_forced,
-            vfs=vfs,
+        self._database = Database(
+            self.path, collections, migrations=migrations, synchronous=synchronous, is_forced=is_forced, vfs=vfs
         )
+        self._engine = Engine(self._database, clock=clock)
         self._is_inline = is_inline
         self._synchronous = synchronous
-        self._asked: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
-        self._queue: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
+        self._asked: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
+        self._queue: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._spare: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
-        self._told: list[Callable[[int], None]] = []
+        self._listeners = Listeners()
         self._watch: asyncio.Task[None] | None = None
         self._seen = 0
 
@@ -84,11 +82,11 @@ class SqliteStore:
     def capabilities(self) -> Capabilities:
         """See Store."""
         durability = "disk" if self._synchronous == "FULL" else "memory"
-        return Capabilities(durability=durability, is_shared=True, is_writable=self._engine.is_writable)
+        return Capabilities(durability=durability, is_shared=True, is_writable=self._database.is_writable)
 
     async def open(self) -> None:
         """See Store."""
-        self._engine.open()
+        self._database.open()
 
     async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
         """See Store."""
@@ -103,12 +101,13 @@ class SqliteStore:
             raise job.error
         if self._is_inline:
             self._tell(job.seq)
-            with self._engine.translated():
-                self._engine.tidy()
+            with self._database.translated():
+                self._database.tidy()
         return Committed(job.value, job.seq)
 
     def _check_open(self) -> None:
-        if not self._engine.is_open:
+        self._database.check_process()
+        if not self._database.is_open:
             raise StoreClosedError("the store is closed")
 
     async def _submit(self, job: Job) -> None:
@@ -116,7 +115,7 @@ class SqliteStore:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(job)
+        waiting = Waiting(job)
         self._asked.setdefault(loop, []).append(waiting)
         try:
             await asyncio.sleep(0)
@@ -129,15 +128,19 @@ class SqliteStore:
             job.abandon()
             raise
 
-    def _take(self, asked: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+    def _take(self, asked: list[Waiting], loop: asyncio.AbstractEventLoop) -> None:
         """Commit one short job here; hand several, or a long one, to the writer thread."""
-        self._check_open()
+        if not self._database.is_open:
+            # Each of them, not only the one that is here to raise it: silence would be taken for a commit.
+            for waiting in asked:
+                waiting.job.error = StoreClosedError("the store is closed")
+            return
         if len(asked) == 1 and self._engine.run_short(asked[0].job):
             self._tell(asked[0].job.seq)
-            if not self._engine.is_untidy:
+            if not self._database.is_untidy:
                 return
             asked = []
-        self._queue.put(_Group(asked, loop))
+        self._queue.put(Group(asked, loop))
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name="atlas-writer", daemon=True)
             self._thread.start()
@@ -163,7 +166,7 @@ class SqliteStore:
             if is_last:
                 return
 
-    def _commit(self, groups: Sequence[_Group]) -> None:
+    def _commit(self, groups: Sequence[Group]) -> None:
         jobs = [waiting.job for group in groups for waiting in group.members]
         if not jobs:
             return
@@ -176,14 +179,14 @@ class SqliteStore:
     def _tidy_quietly(self) -> None:
         """Checkpoint; a failure is not the callers' (they are answered) and comes up again at the next commit."""
         try:
-            with self._engine.translated():
-                self._engine.tidy()
+            with self._database.translated():
+                self._database.tidy()
         except StorageError as error:
             import logging
 
             logging.getLogger(__name__).warning("checkpoint of %s put off: %s", self.path, error)
 
-    def _answer(self, group: _Group) -> None:
+    def _answer(self, group: Group) -> None:
         group.answer()
         self._tell(max((waiting.job.seq for waiting in group.members), default=0))
 
@@ -210,7 +213,7 @@ class SqliteStore:
         try:
             connection = self._spare.get_nowait()
         except queue.Empty:
-            connection = self._engine.connect()
+            connection = self._database.connect()
         try:
             return self._engine.read(work, connection=connection)
         finally:
@@ -220,15 +223,14 @@ class SqliteStore:
         """See Store."""
         import asyncio
 
-        self._told.append(told)
+        stop_telling = self._listeners.add(told)
         if self._watch is None:
             self._seen = max(self._seen, self._engine.latest())
             self._watch = asyncio.get_running_loop().create_task(self._watch_others())
 
         def stop() -> None:
-            if told in self._told:
-                self._told.remove(told)
-            if not self._told and self._watch is not None:
+            stop_telling()
+            if not self._listeners and self._watch is not None:
                 self._watch.cancel()
                 self._watch = None
 
@@ -238,52 +240,52 @@ class SqliteStore:
         """Look for other processes' commits: one pragma every 50 ms, while somebody listens."""
         import asyncio
 
-        connection = self._engine.connect()
+        connection = self._database.connect()
         try:
             version = None
             while True:
-                found = connection.execute("PRAGMA data_version").get
-                if found != version:
-                    version = found
-                    self._tell(self._engine.latest())
+                version = self._look_for_others(connection, version)
                 await asyncio.sleep(POLL_SECONDS)
         finally:
             connection.close()
 
-    def _tell(self, seq: int) -> None:
-        if seq <= self._seen:
-            return
-        self._seen = seq
-        for told in list(self._told):
-            try:
-                told(seq)
-            except Exception:
-                import logging
+    def _look_for_others(self, connection: apsw.Connection, version: object) -> object:
+        """Tell of what was committed since `version`; a look that fails is made up for by the next one."""
+        try:
+            with self._database.translated():
+                found = connection.execute("PRAGMA data_version").get
+                if found != version:
+                    self._tell(self._engine.latest())
+        except StorageError as error:
+            import logging
 
-                logging.getLogger(__name__).exception("a subscriber failed at %d", seq)
+            logging.getLogger(__name__).warning("cannot look for changes of %s: %s", self.path, error)
+            return version
+        return found
+
+    def _tell(self, seq: int) -> None:
+        if seq > self._seen:
+            self._seen = seq
+            self._listeners.tell(seq)
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store."""
-        self._check_open()
-        return await self._apart(lambda: self._maintain(analyze=analyze))
+        return await self._apart(lambda: upkeep.maintain(self._database, analyze=analyze))
 
-    def _maintain(self, *, analyze: bool) -> dict[str, Any]:
-        before = self._size()
-        with self._engine.lock.held(DEFAULT_TIMEOUT.total_seconds()):
-            connection = self._engine.connect()
-            connection.execute("PRAGMA query_only = OFF; VACUUM").fetchall()
-            if analyze:
-                connection.execute("PRAGMA analysis_limit = 1000; ANALYZE").fetchall()
-                seed_planner(connection, self._engine.collections)
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            connection.close()
-        return {"before": before, "after": self._size(), "analyzed": analyze}
+    async def verify(self) -> list[str]:
+        """See Store."""
+        return await self._apart(lambda: upkeep.verify(self._database))
+
+    async def copy_to(self, target: Path) -> Path:
+        """See Store."""
+        return await self._apart(lambda: upkeep.copy_to(self._database, target))
 
     async def _apart(self, run: Callable[[], T]) -> T:
         """Run something slow off the event loop, its driver errors translated."""
+        self._check_open()
 
         def translated() -> T:
-            with self._engine.translated():
+            with self._database.translated():
                 return run()
 
         if self._is_inline:
@@ -292,59 +294,14 @@ class SqliteStore:
 
         return await asyncio.to_thread(translated)
 
-    def _size(self) -> int:
-        log = self.path.with_name(self.path.name + "-wal")
-        return sum(part.stat().st_size for part in (self.path, log) if part.exists())
-
-    async def verify(self) -> list[str]:
-        """See Store."""
-        self._check_open()
-        return await self._apart(self._verify)
-
-    def _verify(self) -> list[str]:
-        connection = self._engine.connect()
-        try:
-            found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(100)").fetchall()]
-            wrong = [line for line in found if line != "ok"]
-            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchall():
-                wrong.append(f"{table} row {row} refers to a missing {parent}")
-            return wrong
-        finally:
-            connection.close()
-
-    async def copy_to(self, target: Path) -> Path:
-        """See Store."""
-        self._check_open()
-        return await self._apart(lambda: self._copy_to(target))
-
-    def _copy_to(self, target: Path) -> Path:
-        if target.exists():
-            raise StorageError(f"{target} exists already", hint="Name a path that does not exist yet.")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise storage_error(error, target) from error
-        connection = self._engine.connect()
-        try:
-            connection.execute("PRAGMA query_only = OFF")
-            connection.execute("VACUUM INTO ?", (str(target),))
-        except apsw.Error:
-            target.unlink(missing_ok=True)
-            raise
-        finally:
-            connection.close()
-        target.chmod(0o600)
-        return target
-
     async def statistics(self) -> Mapping[str, Any]:
         """See Store."""
         self._check_open()
         counts, seq = await self.read(self._counts)
-        log = self.path.with_name(self.path.name + "-wal")
         return {
             "url": self.url,
             "bytes": self.path.stat().st_size,
-            "log_bytes": log.stat().st_size if log.exists() else 0,
+            "log_bytes": upkeep.log_bytes(self.path),
             "records": counts,
             "seq": seq,
             "commits": self._engine.commits,
@@ -352,16 +309,15 @@ class SqliteStore:
         }
 
     def _counts(self, tx: Transaction) -> tuple[dict[str, int], int]:
-        return {c.name: tx.count(Query(c)) for c in self._engine.collections}, tx.seq
+        return {c.name: tx.count(Query(c)) for c in self._database.collections}, tx.seq
 
     async def close(self) -> None:
         """See Store."""
-        if not self._engine.is_open:
+        if not self._database.is_open:
             return
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        self._told.clear()
         if self._thread is not None:
             self._queue.put(None)
             await self._joined(self._thread)
@@ -371,57 +327,13 @@ class SqliteStore:
             self._pool = None
         while not self._spare.empty():
             self._spare.get_nowait().close()
-        self._engine.close()
+        self._database.close()
+        self._listeners.close(self._seen)
 
     async def _joined(self, thread: threading.Thread) -> None:
         import asyncio
 
-        self._engine.is_open = False
+        self._database.is_open = False
         await asyncio.to_thread(thread.join, DEFAULT_TIMEOUT.total_seconds())
         if thread.is_alive():
             raise StoreBusyError("the writer is still waiting for another process")
-
-
-class _Waiting:
-    """A job whose caller waits; there is an `answer` to await once the job is on its way to the writer thread."""
-
-    __slots__ = ("answer", "job")
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.answer: asyncio.Future[None] | None = None
-
-    def wake(self) -> None:
-        """Let the caller see what became of the job."""
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_result(None)
-
-
-class _Group:
-    """What was asked for in one turn of an event loop, on its way through the writer thread."""
-
-    __slots__ = ("_timer", "loop", "members")
-
-    def __init__(self, members: Sequence[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
-        self.members = members
-        self.loop = loop
-        for waiting in members:
-            waiting.answer = loop.create_future()
-        self._watch()
-
-    def _watch(self) -> None:
-        """Answer for jobs that did not get their turn in time; one that runs already ends by its own deadline."""
-        now = time.monotonic()
-        for waiting in self.members:
-            if waiting.job.deadline <= now and waiting.job.abandon():
-                waiting.job.error = StoreBusyError("other writers held the store for all of the time given")
-                waiting.wake()
-        ends = [waiting.job.deadline for waiting in self.members if waiting.job.deadline > now]
-        self._timer = self.loop.call_later(min(ends) - now, self._watch) if ends else None
-
-    def answer(self) -> None:
-        """Wake all callers."""
-        if self._timer is not None:
-            self._timer.cancel()
-        for waiting in self.members:
-            waiting.wake()

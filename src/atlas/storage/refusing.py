@@ -1,0 +1,17 @@
+"""The refusals that every store words alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import ConflictError
+
+
+def refers_to_nothing(name: str, field: str | None, key: Any) -> ConflictError:
+    """Return the error of a reference that leads nowhere, from a record of the collection `name`."""
+    return ConflictError(
+        f"{name} refer to {key!r}, which does not exist",
+        field=field,
+        given=key,
+        hint="Create what is referred to in the same transaction, or remove what refers to it as well.",
+    )
