@@ -8,7 +8,7 @@ drives a store beside a plain dict. `atlas.testing.faulty` has stores that break
 
 import pytest
 
-for _name in ("records", "constraints", "conditions", "answers", "transactions", "sequences", "lifecycle"):
+for _name in ("records", "constraints", "refusals", "conditions", "answers", "transactions", "sequences", "lifecycle"):
     pytest.register_assert_rewrite(f"{__name__}.{_name}")
 pytest.register_assert_rewrite(f"{__name__}.concurrency", f"{__name__}.generated", f"{__name__}.machine")
 

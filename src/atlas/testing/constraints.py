@@ -9,7 +9,7 @@ from ..errors import AtlasError, ConflictError, InputError
 from ..storage.protocol import Store, Transaction
 from ..storage.query import Query, eq
 from .laws import Place, law
-from .samples import MARKS, PARTS, Mark, fill, ids, part, rows
+from .samples import KINDS, MARKERS, MARKS, PARTS, Mark, fill, ids, part, rows
 
 E = TypeVar("E", bound=AtlasError)
 
@@ -40,6 +40,21 @@ async def a_unique_value_is_held_once(place: Place) -> None:
     assert (await _refused(store, ConflictError, work)).field == "path"
     taken = await _refused(store, ConflictError, lambda tx: tx.put(PARTS, part("b", path="two", code="x")))
     assert taken.field == "code"
+
+
+@law
+async def a_taken_value_is_named(place: Place) -> None:
+    """Whoever is refused has to know which value to change; one that was free is never blamed."""
+    store = await place.open()
+    await fill(store, [part("a", path="one", code="x"), part("b", path="two")])
+    path = await _refused(store, ConflictError, lambda tx: tx.put(PARTS, part("c", path="two")))
+    code = await _refused(store, ConflictError, lambda tx: tx.put(PARTS, part("b", path="two", code="x")))
+    assert (path.field, path.given) == ("path", "two")
+    assert (code.field, code.given) == ("code", "x")
+    batch = [part("d", path="three"), part("e", path="one"), part("f", path="four")]
+    among = await _refused(store, ConflictError, lambda tx: tx.put_many(PARTS, batch))
+    assert among.field == "path"
+    assert among.given in {None, "one"}
 
 
 @law
@@ -120,6 +135,18 @@ async def only_declared_values_are_kept(place: Place) -> None:
     await fill(store, [part("a", kind="rare")])
     await _refused(store, InputError, lambda tx: tx.put(PARTS, part("b", kind="unknown")))
     await _refused(store, InputError, lambda tx: tx.put(PARTS, part("a", kind="")))
+    await _refused(store, InputError, lambda tx: tx.append(MARKS, Mark(text="x", by="it")))
+
+
+@law
+async def an_undeclared_value_is_named(place: Place) -> None:
+    """And those that would have done."""
+    store = await place.open()
+    batch = [part("a"), part("b", kind="unknown"), part("c", kind="rare")]
+    kind = await _refused(store, InputError, lambda tx: tx.put_many(PARTS, batch))
+    marked = await _refused(store, InputError, lambda tx: tx.append(MARKS, Mark(text="x", by="it")))
+    assert (kind.field, kind.given, kind.bound) == ("kind", "unknown", list(KINDS))
+    assert (marked.field, marked.given, marked.bound) == ("by", "it", list(MARKERS))
 
 
 @law
@@ -130,6 +157,18 @@ async def a_reference_leads_to_a_record(place: Place) -> None:
     await _refused(store, ConflictError, lambda tx: tx.put(PARTS, part("b", parent="missing")))
     await _refused(store, ConflictError, lambda tx: tx.put(PARTS, part("a", parent="missing")))
     await fill(store, [part("b", parent="a")])
+
+
+@law
+async def a_reference_to_nothing_is_named(place: Place) -> None:
+    """Whether it never led anywhere, or what it leads to is deleted."""
+    store = await place.open()
+    await fill(store, [part("a"), part("b", parent="a")])
+    batch = [part("c"), part("d", parent="missing"), part("e", parent="c")]
+    missing = await _refused(store, ConflictError, lambda tx: tx.put_many(PARTS, batch))
+    gone = await _refused(store, ConflictError, lambda tx: tx.delete(PARTS, "a"))
+    assert (missing.field, missing.given) == ("parent", "missing")
+    assert (gone.field, gone.given) == ("parent", "a")
 
 
 @law

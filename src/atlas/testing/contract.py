@@ -8,10 +8,32 @@ from typing import Any
 
 import pytest
 
-from . import answers, concurrency, conditions, constraints, generated, lifecycle, records, sequences, transactions
+from . import (
+    answers,
+    concurrency,
+    conditions,
+    constraints,
+    generated,
+    lifecycle,
+    records,
+    refusals,
+    sequences,
+    transactions,
+)
 from .laws import LAWS, Law, NotPromised, StoreFactory, hold
 
-SUBJECTS = (records, constraints, conditions, answers, transactions, sequences, lifecycle, concurrency, generated)
+SUBJECTS = (
+    records,
+    constraints,
+    refusals,
+    conditions,
+    answers,
+    transactions,
+    sequences,
+    lifecycle,
+    concurrency,
+    generated,
+)
 
 
 def run_contract(fresh: Callable[[], StoreFactory], laws: Iterable[str] | None = None) -> dict[str, BaseException]:

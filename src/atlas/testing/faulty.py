@@ -8,49 +8,25 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from ..errors import ConflictError, InputError, StorageError, StoreTimeoutError
+from ..errors import StorageError, StoreTimeoutError
 from ..storage.collection import Collection
 from ..storage.memory import MemoryStore, Snapshot
 from ..storage.memory_session import MemorySession, State, Table
 from ..storage.overlay import Overlay, Write
 from ..storage.protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
 from .faults import Fault, breaks
+from .faulty_lives import LIFE_FAULTS
 from .faulty_queries import QUERY_FAULTS
+from .faulty_refusals import REFUSAL_FAULTS
 
 T = TypeVar("T")
 
-FAULTS: dict[str, Fault] = {**QUERY_FAULTS}
+FAULTS: dict[str, Fault] = {**QUERY_FAULTS, **REFUSAL_FAULTS, **LIFE_FAULTS}
 _breaks = partial(breaks, FAULTS)
-
-
-class _LastingStore(MemoryStore):
-    """Keeps its records on a shelf while it is closed."""
-
-    def __init__(self, collections: Sequence[Collection[Any]], *, shelf: dict[str, Snapshot]) -> None:
-        super().__init__(collections)
-        self._shelf = shelf
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(durability="disk", is_shared=False)
-
-    async def open(self) -> None:
-        await super().open()
-        if "last" in self._shelf:
-            self.restore(self._shelf["last"])
-
-    async def close(self) -> None:
-        if self._is_open:
-            self._shelf["last"] = self.kept()
-        await super().close()
-
-    def kept(self) -> Snapshot:
-        return self.snapshot()
 
 
 # Records
@@ -95,53 +71,6 @@ class _LeavesIndexesBehind(MemorySession):
         for field, index in table.indexes.items():
             if record is not None and field in table.collection.unique:
                 index.clear()
-
-
-# Declarations
-
-
-@_breaks("a_unique_value_is_held_once")
-class _AllowsDoubles(MemorySession):
-    def _check(self, table: Table, record: Any) -> None:
-        try:
-            super()._check(table, record)
-        except ConflictError:
-            return
-
-
-@_breaks("unique_values_may_change_hands")
-class _WritesOneByOne(MemorySession):
-    def write(self, writes: Sequence[Write]) -> None:
-        for write in writes:
-            super().write([write])
-
-
-@_breaks("only_declared_values_are_kept")
-class _AllowsAnyValue(MemorySession):
-    def _check(self, table: Table, record: Any) -> None:
-        try:
-            super()._check(table, record)
-        except InputError:
-            return
-
-
-@_breaks("a_reference_leads_to_a_record")
-class _AllowsDanglingReferences(MemorySession):
-    def check_references(self) -> None:
-        return
-
-
-@_breaks("a_record_referred_to_stays")
-class _DeletesWhatIsReferredTo(MemorySession):
-    def _check_left(self, *_: Any) -> None:
-        return
-
-
-@_breaks("references_are_judged_at_the_end")
-class _JudgesReferencesAtOnce(MemorySession):
-    def write(self, writes: Sequence[Write]) -> None:
-        super().write(writes)
-        self.check_references()
 
 
 # Transactions
@@ -333,84 +262,3 @@ class _ReadsInTurn(_SharesNothing):
 
 
 FAULTS["ReadsInTurn"] = Fault(lambda: partial(_ReadsInTurn, shared={}), "a_read_does_not_wait_for_a_writer")
-
-
-# Life
-
-
-@_breaks("a_new_store_is_empty")
-class _BringsARecord(MemoryStore):
-    async def open(self) -> None:
-        await super().open()
-        table = self._state.tables["counters"]
-        table.put("welcome", table.collection.record(id="welcome"))
-
-
-@_breaks("a_store_says_what_it_can_do")
-class _PromisesTheWorld(MemoryStore):
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(durability="eternal", is_shared=False)
-
-
-@_breaks("a_copy_takes_nothing_s_place")
-class _CopiesOverEverything(MemoryStore):
-    async def copy_to(self, target: Path) -> Path:
-        return _overwritten(target)
-
-
-def _overwritten(target: Path) -> Path:
-    target.write_bytes(b"copy")
-    return target
-
-
-@_breaks("subscribers_are_told_after_the_commit")
-class _TellsTooEarly(MemoryStore):
-    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
-        self._tell(self._state.seq + 1)
-        return await super().transact(work, timeout=timeout)
-
-
-@_breaks("stopping_ends_the_telling")
-class _NeverStopsTelling(MemoryStore):
-    def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
-        super().subscribe(told)
-        return lambda: None
-
-
-@_breaks("a_failing_subscriber_harms_nobody")
-class _FailsWithItsSubscribers(MemoryStore):
-    def _tell(self, seq: int) -> None:
-        for told in self._told.values():
-            told(seq)
-
-
-@_breaks("a_closed_store_refuses")
-class _NeverCloses(MemoryStore):
-    async def close(self) -> None:
-        return
-
-
-class _ForgetsARecord(_LastingStore):
-    def kept(self) -> Snapshot:
-        whole = super().kept()
-        records = {name: dict(list(held.items())[:-1]) for name, held in whole.records.items()}
-        return Snapshot(records, whole.seq, whole.now)
-
-
-class _ForgetsTheNumber(_LastingStore):
-    def kept(self) -> Snapshot:
-        whole = super().kept()
-        return Snapshot(whole.records, max(whole.records["marks"], default=0), whole.now)
-
-
-FAULTS["ForgetsARecord"] = Fault(lambda: partial(_ForgetsARecord, shelf={}), "reopening_keeps_everything")
-FAULTS["ForgetsTheNumber"] = Fault(lambda: partial(_ForgetsTheNumber, shelf={}), "numbers_go_on_after_reopening")
-
-
-@_breaks("a_used_store_is_well")
-class _LosesTrackOfLists(MemorySession):
-    def _put(self, table: Table, key: Any, record: Any) -> None:
-        super()._put(table, key, record)
-        for field in table.collection.lists:
-            table.indexes[field].setdefault("ghost", {})[key] = None

@@ -148,6 +148,64 @@ async def stopping_ends_the_telling(place: Place) -> None:
 
 
 @law
+async def one_listener_may_subscribe_twice(place: Place) -> None:
+    """Two feeds over one queue are two: the end of the first, said twice, must not end the second."""
+    store = await place.open()
+    told: list[int] = []
+    stop_first, stop_second = store.subscribe(told.append), store.subscribe(told.append)
+    await marks(store, "a")
+    await _until(lambda: told == [1, 1])
+    stop_first()
+    stop_first()
+    await marks(store, "b")
+    await _until(lambda: told == [1, 1, 2])
+    stop_second()
+
+
+@law
+async def closing_tells_subscribers_once_more(place: Place) -> None:
+    """Who waits for news looks again, and finds the store closed; otherwise it would wait for ever."""
+    store = await place.open()
+    told: list[int] = []
+    stopped: list[int] = []
+    looks: list[asyncio.Future[Any]] = []
+
+    def hear(seq: int) -> None:
+        told.append(seq)
+        looks.append(asyncio.ensure_future(store.read(lambda tx: tx.seq)))
+
+    store.subscribe(hear)
+    store.subscribe(stopped.append)()
+    await marks(store, "a")
+    await _until(lambda: 1 in told)
+    await asyncio.gather(*looks)
+    told.clear()
+    looks.clear()
+    await store.close()
+    await store.close()
+    found = await asyncio.gather(*looks, return_exceptions=True)
+    assert (told, stopped) == ([1], [])
+    assert [type(error) for error in found] == [StoreClosedError]
+
+
+@law
+async def what_a_closing_store_acknowledges_is_there(place: Place) -> None:
+    """Servers are stopped while agents write: each is refused, or finds its change when the store is opened again."""
+    for number, before in enumerate(([], ["first"], ["x", "y", "z"])):
+        store = await place.open_lasting()
+        await asyncio.gather(*(fill(store, [part(name)]) for name in before))
+        names = [f"{number}-{i}" for i in range(8)]
+        *ends, _ = await asyncio.gather(
+            *(fill(store, [part(name)]) for name in names), store.close(), return_exceptions=True
+        )
+        await store.close()
+        there = await ids(await place.open())
+        assert {name for name, end in zip(names, ends, strict=True) if end is None} <= set(there)
+        assert {type(end) for end in ends} <= {type(None), StoreClosedError}
+        await place.close()
+
+
+@law
 async def a_failing_subscriber_harms_nobody(place: Place) -> None:
     """Its error is its own: the commit stands, and the others are told."""
     store = await place.open()

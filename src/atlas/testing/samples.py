@@ -61,7 +61,10 @@ PARTS = Collection(
     values={"kind": KINDS},
 )
 COUNTERS = Collection("counters", Counter)
-MARKS = Collection("marks", Mark, key="number", columns=("by",), indexes=(("by",),), sequence=True)
+MARKERS = ("me", "you")
+MARKS = Collection(
+    "marks", Mark, key="number", columns=("by",), indexes=(("by",),), values={"by": MARKERS}, sequence=True
+)
 ECHOES = Collection("echoes", Mark, key="number", sequence=True)
 COLLECTIONS: Sequence[Collection[Any]] = (PARTS, COUNTERS, MARKS, ECHOES)
 
