@@ -133,7 +133,8 @@ def test_a_write_that_proves_long_runs_again_on_the_thread_and_counts_once(tmp_p
     async def run(store: SqliteStore) -> None:
         committed = await store.transact(slow)
         assert committed.value == 2
-        assert store._thread is not None
+        assert store._committer is not None
+        assert store._committer.has_thread
         assert await names(store) == ["last", "p0"]
 
     scenario(run, tmp_path)
@@ -210,7 +211,8 @@ def test_a_slow_disk_is_waited_for_on_the_thread(tmp_path: Path) -> None:
     async def run(store: SqliteStore) -> None:
         store._engine._commit_seconds = SHORT_SECONDS * 2
         await store.transact(put("slow"))
-        assert store._thread is not None
+        assert store._committer is not None
+        assert store._committer.has_thread
         assert await names(store) == ["slow"]
 
     scenario(run, tmp_path)

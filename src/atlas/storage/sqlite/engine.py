@@ -38,6 +38,21 @@ class Engine:
         self._versions: dict[apsw.Connection, int] = {}
         self._reading = threading.Lock()
 
+    @property
+    def is_open(self) -> bool:
+        """See CommitEngine."""
+        return self.database.is_open
+
+    @property
+    def is_untidy(self) -> bool:
+        """See CommitEngine."""
+        return self.database.is_untidy
+
+    def tidy(self) -> None:
+        """See CommitEngine: move the log into the database when it has grown."""
+        with self.database.translated():
+            self.database.tidy()
+
     def run(self, jobs: Sequence[Job], *, wait: float | None = None) -> None:
         """Run the jobs one after the other in one transaction, each alone in its failure, and commit once.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from ...errors import StorageError, StoreBusyError, StoreClosedError
+from ...errors import StorageError, StoreClosedError
 from ..collection import Collection
-from ..jobs import Group, Job, Waiting
+from ..jobs import Job
 from ..listeners import Listeners
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
 from ..query import Query
@@ -28,10 +26,11 @@ if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
+    from ..committing import Committer
+
 T = TypeVar("T")
 
 LONG_READERS = 2
-GROUP = 256
 POLL_SECONDS = 0.05
 
 
@@ -64,9 +63,7 @@ class SqliteStore:
         self._engine = Engine(self._database, clock=clock)
         self._is_inline = is_inline
         self._synchronous = synchronous
-        self._asked: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
-        self._queue: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._committer: Committer | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._spare: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
         self._listeners = Listeners()
@@ -96,99 +93,22 @@ class SqliteStore:
         if self._is_inline:
             self._engine.run([job], wait=seconds)
         else:
-            await self._submit(job)
+            if self._committer is None:
+                from ..committing import Committer
+
+                self._committer = Committer(self._engine, committed=self._tell)
+            await self._committer.submit(job)
         if job.error is not None:
             raise job.error
         if self._is_inline:
             self._tell(job.seq)
-            with self._database.translated():
-                self._database.tidy()
+            self._engine.tidy()
         return Committed(job.value, job.seq)
 
     def _check_open(self) -> None:
         self._database.check_process()
         if not self._database.is_open:
             raise StoreClosedError("the store is closed")
-
-    async def _submit(self, job: Job) -> None:
-        """Have the job committed, together with all that is asked for in the same turn of the event loop."""
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        waiting = Waiting(job)
-        self._asked.setdefault(loop, []).append(waiting)
-        try:
-            await asyncio.sleep(0)
-            asked = self._asked.pop(loop, None)
-            if asked is not None:
-                self._take(asked, loop)
-            if waiting.answer is not None:
-                await waiting.answer
-        except asyncio.CancelledError:
-            job.abandon()
-            raise
-
-    def _take(self, asked: list[Waiting], loop: asyncio.AbstractEventLoop) -> None:
-        """Commit one short job here; hand several, or a long one, to the writer thread."""
-        if not self._database.is_open:
-            # Each of them, not only the one that is here to raise it: silence would be taken for a commit.
-            for waiting in asked:
-                waiting.job.error = StoreClosedError("the store is closed")
-            return
-        if len(asked) == 1 and self._engine.run_short(asked[0].job):
-            self._tell(asked[0].job.seq)
-            if not self._database.is_untidy:
-                return
-            asked = []
-        self._queue.put(Group(asked, loop))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write, name="atlas-writer", daemon=True)
-            self._thread.start()
-
-    def _write(self) -> None:
-        """Take whatever waits, commit it together, answer, and only then tidy up; ends at None."""
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            groups, is_last = [first], False
-            while sum(len(group.members) for group in groups) < GROUP:
-                try:
-                    following = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if following is None:
-                    is_last = True
-                    break
-                groups.append(following)
-            self._commit(groups)
-            self._tidy_quietly()
-            if is_last:
-                return
-
-    def _commit(self, groups: Sequence[Group]) -> None:
-        jobs = [waiting.job for group in groups for waiting in group.members]
-        if not jobs:
-            return
-        self._engine.run(jobs)
-        for group in groups:
-            # A loop that was closed has nobody left to answer.
-            with contextlib.suppress(RuntimeError):
-                group.loop.call_soon_threadsafe(self._answer, group)
-
-    def _tidy_quietly(self) -> None:
-        """Checkpoint; a failure is not the callers' (they are answered) and comes up again at the next commit."""
-        try:
-            with self._database.translated():
-                self._database.tidy()
-        except StorageError as error:
-            import logging
-
-            logging.getLogger(__name__).warning("checkpoint of %s put off: %s", self.path, error)
-
-    def _answer(self, group: Group) -> None:
-        group.answer()
-        self._tell(max((waiting.job.seq for waiting in group.members), default=0))
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
@@ -318,10 +238,10 @@ class SqliteStore:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        if self._thread is not None:
-            self._queue.put(None)
-            await self._joined(self._thread)
-            self._thread = None
+        self._database.is_open = False
+        if self._committer is not None:
+            await self._committer.close()
+            self._committer = None
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
@@ -329,11 +249,3 @@ class SqliteStore:
             self._spare.get_nowait().close()
         self._database.close()
         self._listeners.close(self._seen)
-
-    async def _joined(self, thread: threading.Thread) -> None:
-        import asyncio
-
-        self._database.is_open = False
-        await asyncio.to_thread(thread.join, DEFAULT_TIMEOUT.total_seconds())
-        if thread.is_alive():
-            raise StoreBusyError("the writer is still waiting for another process")
