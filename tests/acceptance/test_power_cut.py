@@ -13,7 +13,7 @@ from tests.acceptance.truth import GROUP, check_kept, check_sound, everything
 import atlas
 from atlas import Atlas, Limits, Status, Type
 from atlas.atlas import COLLECTIONS
-from atlas.storage.sqlite import SqliteStore, engine
+from atlas.storage.sqlite import SqliteStore, database
 from atlas.work.arguments import Updates
 from atlas.work.collections import TASKS
 
@@ -33,7 +33,7 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def _frequent_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     # The log is moved into the database within every trial, since a cut in the middle of that is the worst moment.
-    monkeypatch.setattr(engine, "CHECKPOINT_PAGES", 40)
+    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 40)
 
 
 async def _work(a: Atlas, disk: CutDisk, told: Told) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 
@@ -31,6 +30,8 @@ class Listeners:
             try:
                 told(seq)
             except Exception:
+                import logging
+
                 logging.getLogger(__name__).exception("a subscriber failed at %d", seq)
 
     def close(self, seq: int) -> None:
