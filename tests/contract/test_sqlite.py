@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ import apsw
 import pytest
 from tests.acceptance.disks import FullDisk
 
-from atlas.errors import StoreFullError
+from atlas.errors import StorageError, StoreFullError
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.storage.sqlite import SqliteStore, database
@@ -102,12 +104,63 @@ async def test_a_copy_taken_while_others_write_is_one_moment(tmp_path: Path) -> 
 
 @pytest.mark.anyio
 async def test_a_copy_is_its_owner_s_alone(tmp_path: Path) -> None:
-    """It holds what the store holds."""
+    """It holds what the store holds, whatever the program that takes it lets others see of its files."""
     store = await opened(tmp_path / "atlas.db")
-    copy = await store.copy_to(tmp_path / "copies" / "a.db")
+    mask = os.umask(0)
+    try:
+        copy = await store.copy_to(tmp_path / "copies" / "a.db")
+    finally:
+        os.umask(mask)
     await store.close()
     assert oct(copy.stat().st_mode & 0o777) == oct(0o600)
     assert oct(copy.parent.stat().st_mode & 0o777) == oct(0o700)
+    assert names(copy.parent) == {"a.db"}
+
+
+@pytest.mark.anyio
+async def test_a_copy_is_synced_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next step may destroy what was copied; a copy that the power cut takes away was none."""
+    synced: list[tuple[int, bool]] = []
+    target = tmp_path / "copies" / "a.db"
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, target.exists()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store = await opened(tmp_path / "atlas.db")
+    await fill(store, [part("a")])
+    await store.copy_to(target)
+    await store.close()
+    assert (target.stat().st_ino, False) in synced
+    assert synced[-1] == (target.parent.stat().st_ino, True)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
+async def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """Nor does what a killed process left of one stand in the way of the next."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = await opened(tmp_path / "atlas.db")
+    await fill(store, [part("a")])
+    target = tmp_path / "copies" / "a.db"
+    with monkeypatch.context() as broken:
+        broken.setattr(failing, fail)
+        with pytest.raises(StorageError):
+            await store.copy_to(target)
+    assert names(target.parent) == set()
+    for rest in ("a.db-unfinished", "a.db-unfinished-journal"):
+        target.with_name(rest).write_text("half of one")
+    await store.copy_to(target)
+    assert names(target.parent) == {"a.db"}
+    await store.close()
+    copy = await opened(target)
+    assert await ids(copy) == ["a"]
+    await copy.close()
 
 
 @pytest.mark.anyio
@@ -183,7 +236,8 @@ async def test_upkeep_and_writers_take_turns(tmp_path: Path) -> None:
     store, other = await opened(tmp_path / "atlas.db"), await opened(tmp_path / "atlas.db")
     await fill(store, [part(f"q{i}", note="x" * 4_000) for i in range(300)])
     writes = [fill(to, [part(f"{name}{i}")]) for i in range(20) for name, to in (("a", store), ("b", other))]
-    await asyncio.gather(store.maintain(), *writes, other.maintain(), store.maintain(analyze=False))
+    copy = store.copy_to(tmp_path / "copy.db")
+    await asyncio.gather(store.maintain(), *writes, other.maintain(), copy, store.maintain(analyze=False))
     assert len(await ids(store)) == 340
     assert await store.verify() == []
     await other.close()

@@ -1,0 +1,394 @@
+"""A SQLite store among stuck processes, replaced files, forks and full disks loses nothing and waits for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from tests.acceptance.disks import FullDisk
+
+import atlas
+from atlas.errors import StorageError, StoreClosedError, StoreTimeoutError
+from atlas.journal.feed import follow, wait_beyond
+from atlas.operations.doctor import examine
+from atlas.storage.protocol import Transaction
+from atlas.storage.query import Query
+from atlas.storage.sqlite import SqliteStore, database
+from atlas.storage.sqlite.place import WriterLock
+from atlas.testing.samples import COLLECTIONS, PARTS, fill, ids, marks, part
+
+pytestmark = pytest.mark.anyio
+
+FORKED = """
+import asyncio, os, sys, warnings
+from datetime import timedelta
+from pathlib import Path
+
+from atlas.errors import StorageError
+from atlas.storage.sqlite import SqliteStore
+from atlas.testing.samples import COLLECTIONS, fill, ids, part
+
+warnings.simplefilter("ignore")  # some Pythons warn of forking beside a thread, which is the point
+store = SqliteStore(Path(sys.argv[1]), COLLECTIONS)
+
+
+async def parent():
+    await store.open()
+    await asyncio.gather(fill(store, [part("a")]), fill(store, [part("b")]))
+
+
+async def child():
+    for call in (ids(store), store.transact(lambda tx: tx.seq, timeout=timedelta(seconds=2)), store.verify()):
+        try:
+            await call
+        except StorageError as error:
+            print(error.code, flush=True)
+        else:
+            print("answered", flush=True)
+
+
+asyncio.run(parent())
+process = os.fork()
+if not process:
+    asyncio.run(child())
+    os._exit(0)
+os.waitpid(process, 0)
+asyncio.run(fill(store, [part("c")]))
+print(*asyncio.run(ids(store)))
+"""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def opened(path: Path, **how: Any) -> SqliteStore:
+    store = SqliteStore(path, COLLECTIONS, **how)
+    await store.open()
+    return store
+
+
+class Other:
+    """Another process in the middle of a write. It ends by itself after a while, for the case that it is waited for."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = WriterLock(path)
+        self._end = threading.Timer(5, self._lock.close)
+
+    def begin(self) -> None:
+        self._lock.acquire(None)
+        self._end.start()
+
+    def end(self) -> bool:
+        """Say whether it was still writing."""
+        was_writing = self._end.is_alive()
+        self._end.cancel()
+        self._end.join()
+        self._lock.close()
+        return was_writing
+
+
+@contextmanager
+def staying_reader(path: Path) -> Iterator[None]:
+    """Another program in the middle of a read."""
+    connection = apsw.Connection(str(path))
+    connection.execute("BEGIN")
+    connection.execute("SELECT * FROM parts").fetchall()
+    try:
+        yield
+    finally:
+        connection.close()
+
+
+def holds_nothing(store: SqliteStore) -> bool:
+    return store._database._writer is None and store._database._reader is None
+
+
+async def test_closing_does_not_wait_for_a_stuck_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that stops its server kills it when it does not end."""
+    monkeypatch.setattr(database, "CHECKPOINT_WAIT", 0.02)
+    store, other = await opened(tmp_path / "atlas.db"), Other(tmp_path / "atlas.db")
+    await fill(store, [part("a")])
+    other.begin()
+    await store.close()
+    assert other.end()
+    assert holds_nothing(store)
+    store = await opened(tmp_path / "atlas.db")
+    assert await ids(store) == ["a"]
+    await store.close()
+
+
+async def test_an_inline_write_is_answered_while_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one takes its turn between the commit and the tidying, which can be left to the next commit."""
+    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr(database, "CHECKPOINT_WAIT", 0.02)
+    store, other = await opened(tmp_path / "atlas.db", is_inline=True), Other(tmp_path / "atlas.db")
+    stop = store.subscribe(lambda _seq: other.begin())
+    assert await marks(store, "a") == 1
+    assert other.end()
+    stop()
+    assert await marks(store, "b") == 2
+    await store.close()
+
+
+async def test_closing_on_a_full_disk_lets_everything_go(tmp_path: Path) -> None:
+    """What cannot be moved into the database stays in the log, as safe as before."""
+    disk = FullDisk(f"full-{uuid.uuid4()}")
+    store = await opened(tmp_path / "atlas.db", vfs=disk.name)
+    await fill(store, [part(f"p{i:02}", note="x" * 3_000) for i in range(50)])
+    disk.room = 0
+    await store.close()
+    assert holds_nothing(store)
+    store = await opened(tmp_path / "atlas.db")
+    assert len(await ids(store)) == 50
+    await store.close()
+    disk.unregister()
+
+
+async def test_a_failed_open_lets_the_file_go(tmp_path: Path) -> None:
+    """Whoever then repairs the file must be alone with it."""
+    store = await opened(tmp_path / "atlas.db")
+    await store.close()
+    connection = apsw.Connection(str(tmp_path / "atlas.db"))
+    connection.execute("PRAGMA user_version = 0")
+    connection.close()
+    store = SqliteStore(tmp_path / "atlas.db", COLLECTIONS)
+    with pytest.raises(StorageError):
+        await store.open()
+    assert holds_nothing(store)
+
+
+async def test_readers_keep_no_writer_waiting_in_a_restored_copy(tmp_path: Path) -> None:
+    """A copy is written in another mode than a store works in, in which one open read would stop all writers."""
+    store = await opened(tmp_path / "atlas.db")
+    await fill(store, [part("a")])
+    copy = await store.copy_to(tmp_path / "copy.db")
+    await store.close()
+    store = await opened(copy)
+    with staying_reader(copy):
+        await store.transact(lambda tx: tx.put(PARTS, part("b")), timeout=timedelta(seconds=1))
+    assert await ids(store) == ["a", "b"]
+    await store.close()
+
+
+async def test_a_reader_that_stays_does_not_have_every_commit_tidy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the log long; trying in vain at each commit would make all of them slow."""
+    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 40)
+    monkeypatch.setattr(database, "TRUNCATE_BYTES", 200_000)
+    store = await opened(tmp_path / "atlas.db", is_inline=True, synchronous="OFF")
+    tidied: list[int] = []
+    checkpoint = store._database.checkpoint
+
+    def counted(mode: int) -> None:
+        tidied.append(mode)
+        checkpoint(mode)
+
+    with staying_reader(tmp_path / "atlas.db"):
+        for number in range(30):
+            await fill(store, [part(f"p{number}", note="x" * 8_000)])
+        monkeypatch.setattr(store._database, "checkpoint", counted)
+        for number in range(20):
+            await fill(store, [part("one", size=number)])
+        assert len(tidied) <= 5
+    await store.close()
+
+
+@pytest.mark.parametrize("is_inline", [False, True])
+async def test_nothing_is_acknowledged_into_a_replaced_file(tmp_path: Path, *, is_inline: bool) -> None:
+    """A backup put in place under a running server: what it wrote to the old file would be found nowhere."""
+    store = await opened(tmp_path / "atlas.db", is_inline=is_inline)
+    await fill(store, [part("a")])
+    copy = await store.copy_to(tmp_path / "copy.db")
+    copy.replace(tmp_path / "atlas.db")
+    with pytest.raises(StorageError) as refusal:
+        await fill(store, [part("b")])
+    assert "Open the store again" in refusal.value.hint
+    with pytest.raises(StorageError):
+        await asyncio.gather(fill(store, [part("c")]), fill(store, [part("d")]))
+    await store.close()
+    store = await opened(tmp_path / "atlas.db")
+    assert await ids(store) == ["a"]
+    assert await store.verify() == []
+    await store.close()
+
+
+async def test_nothing_is_acknowledged_into_a_removed_file(tmp_path: Path) -> None:
+    """Its folder was cleaned up while the server ran."""
+    store = await opened(tmp_path / "atlas.db")
+    await fill(store, [part("a")])
+    for name in ("atlas.db", "atlas.db-wal", "atlas.db-shm", "atlas.db-lock"):
+        (tmp_path / name).unlink()
+    with pytest.raises(StorageError):
+        await fill(store, [part("b")])
+    await store.close()
+
+
+async def test_a_forked_child_is_told_to_open_its_own(tmp_path: Path) -> None:
+    """SQLite's connections do not survive a fork; used in the child, they damage the file. The parent goes on."""
+    command = [sys.executable, "-c", FORKED, str(tmp_path / "atlas.db")]
+    run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    assert run.stdout.splitlines() == ["STORE_CLOSED"] * 3 + ["a b c"], run.stderr
+
+
+async def test_a_read_only_store_shows_what_its_owner_writes(tmp_path: Path) -> None:
+    """It may be opened while nobody writes; that the owner comes back later must not go unseen."""
+    path = tmp_path / "atlas.db"
+    owner = await opened(path)
+    await fill(owner, [part("a")])
+    await owner.close()
+    path.chmod(0o400)
+    reader = await opened(path)
+    path.chmod(0o600)
+    assert not reader.capabilities.is_writable
+    assert await ids(reader) == ["a"]
+    owner = await opened(path)
+    await fill(owner, [part("b")])
+    assert await ids(reader) == ["a", "b"]
+    await owner.close()
+    assert await ids(reader) == ["a", "b"]
+    await reader.close()
+
+
+async def test_several_event_loops_may_read_at_once(tmp_path: Path) -> None:
+    """A program with two threads has two; each sees one moment, while others write."""
+    store = await opened(tmp_path / "atlas.db")
+    await fill(store, [part(f"p{i}") for i in range(20)])
+    failed: list[BaseException] = []
+
+    def look(tx: Transaction) -> None:
+        before = tx.query(Query(PARTS))
+        os.sched_yield()
+        assert tx.query(Query(PARTS)) == before
+
+    async def many() -> None:
+        for _ in range(100):
+            await store.read(look)
+
+    def elsewhere() -> None:
+        try:
+            asyncio.run(many())
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            failed.append(error)
+
+    threads = [threading.Thread(target=elsewhere) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(50):
+        await fill(store, [part("p0", size=number)])
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    await store.close()
+    assert failed == []
+
+
+async def test_all_writes_use_one_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones may come from the event loop and from the thread together; a second one would be left open."""
+    for number in range(15):
+        store = await opened(tmp_path / f"{number}.db")
+        made = _counted(store, monkeypatch)
+        await asyncio.gather(fill(store, [part("a")]), fill(store, [part("b")]), _later(store))
+        assert made == ["connection"]
+        await store.close()
+
+
+def _counted(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    made: list[str] = []
+    connection: Callable[..., apsw.Connection] = store._database._connection
+
+    def counted(*given: Any) -> apsw.Connection:
+        made.append("connection")
+        return connection(*given)
+
+    monkeypatch.setattr(store._database, "_connection", counted)
+    return made
+
+
+async def _later(store: SqliteStore) -> None:
+    """Write alone, just after what was asked for together went to the thread."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await fill(store, [part("single")])
+
+
+def _endless(tx: Transaction, reached: list[str]) -> None:
+    """Run one statement that takes seconds."""
+    tx.put(PARTS, part("late"))
+    assert tx.count(Query(PARTS)) > 0
+    reached.append("statement")
+    connection = tx._session._connection  # type: ignore[attr-defined]
+    connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000000) SELECT max(i) FROM n"
+    ).fetchall()
+    reached.append("its end")
+
+
+@pytest.mark.parametrize("is_inline", [False, True])
+async def test_a_long_statement_ends_at_the_deadline(tmp_path: Path, *, is_inline: bool) -> None:
+    """Between two calls the deadline is looked at anyway; within one, only SQLite can. All others are answered."""
+    store = await opened(tmp_path / "atlas.db", is_inline=is_inline)
+    reached: list[str] = []
+    long = store.transact(lambda tx: _endless(tx, reached), timeout=timedelta(milliseconds=40))
+    ends = await asyncio.gather(fill(store, [part("a")]), long, fill(store, [part("b")]), return_exceptions=True)
+    assert [type(end) for end in ends] == [type(None), StoreTimeoutError, type(None)]
+    with pytest.raises(StoreTimeoutError):
+        await store.transact(lambda tx: _endless(tx, reached), timeout=timedelta(milliseconds=40))
+    assert set(reached) == {"statement"}
+    await fill(store, [part("c")])
+    assert await ids(store) == ["a", "b", "c"]
+    await store.close()
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:///{}/atlas.db"])
+async def test_who_follows_or_waits_learns_that_the_store_was_closed(tmp_path: Path, url: str) -> None:
+    """Nothing can come any more: a live page ends instead of hanging."""
+    opener = atlas.open(url.format(tmp_path))
+    await opener.__aenter__()
+    store = opener.store
+    has_come = asyncio.Event()
+
+    async def all_of_it() -> None:
+        async for _ in follow(store, after=0):
+            has_come.set()
+
+    following = asyncio.create_task(all_of_it())
+    waiting = asyncio.create_task(wait_beyond(store, 1_000, seconds=60))
+    await opener.tasks.create("shop")
+    async with asyncio.timeout(5):
+        await has_come.wait()
+        await opener.__aexit__(None, None, None)
+        ends = await asyncio.gather(following, waiting, return_exceptions=True)
+    assert [type(end) for end in ends] == [StoreClosedError, StoreClosedError]
+
+
+async def test_an_event_that_is_no_record_is_found_by_the_doctor(tmp_path: Path) -> None:
+    """It cannot be replayed; the doctor says so instead of failing itself."""
+    url = f"sqlite:///{tmp_path / 'atlas.db'}"
+    async with atlas.open(url) as a:
+        await a.tasks.create("shop")
+    connection = apsw.Connection(str(tmp_path / "atlas.db"))
+    connection.create_scalar_function("atlas_time", _as_it_is, 1, deterministic=True)
+    connection.execute("UPDATE event SET value = json_remove(value, '$.change.created.name')")
+    connection.close()
+    async with atlas.open(url) as a:
+        found = await examine(a)
+    assert "journal" in {finding.name for finding in found if finding.status == "error"}
+
+
+def _as_it_is(*values: Any) -> Any:
+    return values[0]
