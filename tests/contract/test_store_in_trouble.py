@@ -371,6 +371,8 @@ async def test_who_follows_or_waits_learns_that_the_store_was_closed(tmp_path: P
     await opener.tasks.create("shop")
     async with asyncio.timeout(5):
         await has_come.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)  # until both wait for what does not come
         await opener.__aexit__(None, None, None)
         ends = await asyncio.gather(following, waiting, return_exceptions=True)
     assert [type(end) for end in ends] == [StoreClosedError, StoreClosedError]
