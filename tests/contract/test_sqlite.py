@@ -138,7 +138,7 @@ async def test_a_copy_is_synced_before_it_has_its_name(tmp_path: Path, monkeypat
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("failing", ["os.fsync", "os.link"])
 async def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     """Nor does what a killed process left of one stand in the way of the next."""
 

@@ -74,6 +74,10 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def unfinished(folder: Path) -> list[Path]:
+    return list(folder.glob("*-unfinished*"))
+
+
 async def opened(path: Path, **how: Any) -> SqliteStore:
     store = SqliteStore(path, COLLECTIONS, **how)
     await store.open()
@@ -394,3 +398,19 @@ async def test_an_event_that_is_no_record_is_found_by_the_doctor(tmp_path: Path)
 
 def _as_it_is(*values: Any) -> Any:
     return values[0]
+
+
+async def test_copies_to_one_place_at_once_leave_one_whole_copy(tmp_path: Path) -> None:
+    """Two who are told of success must not share a file that one of them overwrote."""
+    store = await opened(tmp_path / "a.db")
+    await fill(store, [part(f"p{number}", note="x" * 1_000) for number in range(300)])
+    for number in range(5):
+        target = tmp_path / f"copy-{number}.db"
+        ends = await asyncio.gather(*(store.copy_to(target) for _ in range(3)), return_exceptions=True)
+        assert [end for end in ends if not isinstance(end, BaseException)] == [target]
+        assert all(isinstance(end, (Path, StorageError)) for end in ends)
+        copy = await opened(target)
+        assert len(await ids(copy)) == 300
+        await copy.close()
+    await store.close()
+    assert not unfinished(tmp_path)

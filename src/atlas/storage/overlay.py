@@ -229,6 +229,7 @@ class Overlay:
 
     def query(self, query: Query[R]) -> list[Any]:
         """See Transaction."""
+        self._check_time()
         named = self._by_name(query)
         if named is not None:
             return named
@@ -269,7 +270,6 @@ class Overlay:
             return [] if read is None else [read]
         place = (collection.name, field, value)
         if place not in self._found:
-            self._check_time()
             read = self._session.find(collection, field, value)
             self._found[place] = None if read is None else collection.key_of(read)
             if read is not None:

@@ -136,23 +136,60 @@ def create_private(path: Path) -> None:
 
 
 @contextmanager
-def made_beside(path: Path) -> Iterator[Path]:
-    """Yield a place to make a new store at; it takes its own place whole and synced, or not at all.
+def made_beside(path: Path, *, is_new: bool = False) -> Iterator[Path]:
+    """Yield a place to make a store at; it takes its own place whole and synced, or not at all.
 
     Made in place, a store cut short by the power could be told neither from an empty file nor from another program's.
+    If it `is_new`, it takes nobody's place: what stands there at the end stays, and raises StorageError.
     """
     target = real(path)
     beside = target.with_name(target.name + "-unfinished")
-    _remove(beside)
+    with _claimed(beside):
+        try:
+            yield beside
+            _sync(beside)
+            if is_new:
+                os.link(beside, target)
+                beside.unlink()
+            else:
+                beside.replace(target)
+        except FileExistsError as error:
+            _remove(beside)
+            raise taken(target) from error
+        except BaseException:
+            _remove(beside)
+            raise
+        _sync(target.parent)
+
+
+def taken(path: Path) -> StorageError:
+    """Return the error of a path where something is already."""
+    return StorageError(f"{path} exists already", hint="Name a path that does not exist yet.")
+
+
+@contextmanager
+def _claimed(beside: Path) -> Iterator[None]:
+    """Have an empty private file for the block, whatever a killed program left there; raises StoreBusyError."""
     create_private(beside)
+    handle = os.open(beside, os.O_RDWR | os.O_CLOEXEC)
     try:
-        yield beside
-        _sync(beside)
-        beside.replace(target)
-    except BaseException:
-        _remove(beside)
-        raise
-    _sync(target.parent)
+        if not _is_ours(handle, beside):
+            raise StoreBusyError(f"another program is making {beside.name}")
+        os.ftruncate(handle, 0)
+        for part in ("-journal", "-wal", "-shm"):
+            beside.with_name(beside.name + part).unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_ours(handle: int, path: Path) -> bool:
+    """Lock a file, unless it is another's, or was until now and has a name of its own since."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _remove(path: Path) -> None:

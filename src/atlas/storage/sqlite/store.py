@@ -233,17 +233,20 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See Store."""
-        if not self._database.is_open:
+        if not self._database.is_open and self._committer is None:
             return
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
         self._database.is_open = False
         if self._committer is not None:
+            # Should that fail, a later close goes on from here.
             await self._committer.close()
             self._committer = None
         if self._pool is not None:
-            self._pool.shutdown()
+            import asyncio
+
+            await asyncio.to_thread(self._pool.shutdown)
             self._pool = None
         while not self._spare.empty():
             self._spare.get_nowait().close()

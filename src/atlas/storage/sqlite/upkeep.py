@@ -7,10 +7,9 @@ from typing import Any
 
 import apsw
 
-from ...errors import StorageError
 from ..protocol import DEFAULT_TIMEOUT
 from .database import Database
-from .place import made_beside, storage_error
+from .place import made_beside, storage_error, taken
 from .schema import seed_planner
 
 
@@ -54,7 +53,7 @@ def verify(database: Database) -> list[str]:
 def copy_to(database: Database, target: Path) -> Path:
     """Write a copy of one moment, private, synced, and whole or not at all."""
     if target.exists():
-        raise StorageError(f"{target} exists already", hint="Name a path that does not exist yet.")
+        raise taken(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -62,8 +61,10 @@ def copy_to(database: Database, target: Path) -> Path:
     connection = database.connect()
     try:
         connection.execute("PRAGMA query_only = OFF")
-        with made_beside(target) as beside:
+        with made_beside(target, is_new=True) as beside:
             connection.execute("VACUUM INTO ?", (str(beside),))
+    except OSError as error:
+        raise storage_error(error, target) from error
     finally:
         connection.close()
     return target
