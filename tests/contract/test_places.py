@@ -21,9 +21,12 @@ from atlas.errors import (
     StoreLocationError,
     StoreReadOnlyError,
 )
+from atlas.storage import place
+from atlas.storage.locking import WriterLock
 from atlas.storage.memory import MemoryStore
 from atlas.storage.open import open_store
-from atlas.storage.sqlite import SqliteStore, place
+from atlas.storage.sqlite import SqliteStore
+from atlas.storage.sqlite.place import check_header
 from atlas.testing.samples import COLLECTIONS, fill, ids, part
 
 
@@ -227,7 +230,7 @@ def test_a_device_is_refused() -> None:
     """Replaced by a store, `/dev/null` would take every program's output."""
     for device in ("/dev/null", "/dev/zero"):
         with pytest.raises(StoreFormatError):
-            place.check_header(Path(device))
+            check_header(Path(device))
 
 
 @pytest.mark.anyio
@@ -359,7 +362,7 @@ def _number(path: Path) -> int:
 
 def test_threads_of_one_process_take_turns_as_well(tmp_path: Path) -> None:
     """The kernel's lock lets in every thread of its process; upkeep would run into the writer."""
-    lock = place.WriterLock(tmp_path / "atlas.db")
+    lock = WriterLock(tmp_path / "atlas.db")
     lock.acquire(None)
     for timeout in (0, 0.01):
         with pytest.raises(StoreBusyError) as refusal:
@@ -385,7 +388,7 @@ def test_threads_of_one_process_take_turns_as_well(tmp_path: Path) -> None:
 
 def test_processes_take_turns(tmp_path: Path) -> None:
     """Whoever is refused can try again, and gets it as soon as it is free."""
-    held, asking = place.WriterLock(tmp_path / "atlas.db"), place.WriterLock(tmp_path / "atlas.db")
+    held, asking = WriterLock(tmp_path / "atlas.db"), WriterLock(tmp_path / "atlas.db")
     held.acquire(None)
     for timeout in (0, 0.01):
         with pytest.raises(StoreBusyError):
@@ -401,7 +404,7 @@ async def test_a_writer_waits_for_other_processes_no_longer_than_told(tmp_path: 
     """An agent would rather hear STORE_BUSY than nothing."""
     store = SqliteStore(tmp_path / "atlas.db", COLLECTIONS, is_inline=True)
     await store.open()
-    other = place.WriterLock(tmp_path / "atlas.db")
+    other = WriterLock(tmp_path / "atlas.db")
     other.acquire(None)
     with pytest.raises(StoreBusyError) as refusal:
         await store.transact(lambda tx: tx.seq, timeout=timedelta(milliseconds=20))

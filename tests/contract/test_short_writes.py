@@ -17,11 +17,11 @@ import pytest
 
 from atlas.errors import StoreBusyError, StoreTimeoutError
 from atlas.storage.collection import Collection
+from atlas.storage.locking import WriterLock
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.storage.sqlite import SqliteStore
 from atlas.storage.sqlite.engine import SHORT_SECONDS
-from atlas.storage.sqlite.place import WriterLock
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,10 +22,10 @@ import atlas
 from atlas.errors import StorageError, StoreClosedError, StoreTimeoutError
 from atlas.journal.feed import follow, wait_beyond
 from atlas.operations.doctor import examine
+from atlas.storage.locking import WriterLock
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.storage.sqlite import SqliteStore, database
-from atlas.storage.sqlite.place import WriterLock
 from atlas.testing.samples import COLLECTIONS, PARTS, fill, ids, marks, part
 
 pytestmark = pytest.mark.anyio

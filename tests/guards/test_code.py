@@ -13,7 +13,7 @@ LINES_MOST = 500
 FUNCTION_LINES_MOST = 60
 
 SLEEPS = {
-    "storage/sqlite/place.py": "waiting for another process's lock with a deadline, which flock does not know",
+    "storage/locking.py": "waiting for another process's lock with a deadline, which flock does not know",
     "testing/concurrency.py": "a law makes one writer slow on purpose",
     "testing/transactions.py": "a law lets work outlast its deadline on purpose",
 }

@@ -20,7 +20,9 @@ from atlas import Atlas, Limits
 from atlas.atlas import COLLECTIONS
 from atlas.errors import StoreFormatError, StoreNewerError
 from atlas.operations.doctor import Finding, examine
-from atlas.storage.sqlite import SqliteStore, place
+from atlas.storage import place
+from atlas.storage.locking import WriterLock
+from atlas.storage.sqlite import SqliteStore
 
 PAGE = 4_096
 CHECKS = (
@@ -281,7 +283,7 @@ async def test_a_place_that_cannot_be_trusted_is_warned_of(
 @pytest.mark.anyio
 async def test_the_process_that_writes_is_named(path: Path) -> None:
     """Whoever is told STORE_BUSY wants to know by whom."""
-    lock = place.WriterLock(path)
+    lock = WriterLock(path)
     lock.acquire(None)
     async with atlas.open(f"sqlite:///{path}") as a:
         (held,) = (finding for finding in await examine(a) if finding.name == "turn")

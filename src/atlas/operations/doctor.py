@@ -144,7 +144,7 @@ def _mode(path: Path) -> Iterator[Finding]:
 
 
 def _location(path: Path) -> Finding:
-    from ..storage.sqlite.place import check_location
+    from ..storage.place import check_location
 
     try:
         check_location(path, is_forced=False)

@@ -23,8 +23,11 @@ from ...errors import (
     StoreReadOnlyError,
 )
 from ...model.path import regex_matches
+from .. import place
 from ..collection import Collection, to_scalar
-from . import place, schema
+from ..locking import WriterLock
+from . import schema
+from .place import check_header
 
 CHECKPOINT_PAGES = 1_000
 TRUNCATE_BYTES = 10 * 1024 * 1024
@@ -64,7 +67,7 @@ class Database:
         self.is_open = False
         self.is_writable = True
         self.statement_end = math.inf
-        self.lock = place.WriterLock(path)
+        self.lock = WriterLock(path)
         self._synchronous = synchronous
         self._is_forced = is_forced
         self._vfs = vfs
@@ -79,7 +82,7 @@ class Database:
     def open(self) -> None:
         """Check the file, make it where there is none, upgrade it where it is old; raises StorageError."""
         place.check_location(self.path, is_forced=self._is_forced)
-        exists = place.check_header(self.path)
+        exists = check_header(self.path)
         self.is_writable = place.is_writable(self.path)
         try:
             with self.translated():
@@ -136,7 +139,7 @@ class Database:
         place.prepare_folder(self.path)
         place.create_private(self.path)
         with self.lock.held(BUSY_MILLIS / 1000):
-            if not place.check_header(self.path):
+            if not check_header(self.path):
                 with place.made_beside(self.path) as beside:
                     connection = self._connection(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, beside)
                     schema.create(connection, self.collections, self.migrations)

@@ -17,8 +17,8 @@ from ..collection import to_scalar
 from ..jobs import Job, TooLongError
 from ..overlay import Overlay
 from ..protocol import Transaction
-from . import place
 from .database import BUSY_MILLIS, Database
+from .place import check_schema
 from .session import SnapshotSession, SqliteSession, dangling
 
 T = TypeVar("T")
@@ -162,7 +162,7 @@ class Engine:
         row = connection.execute('SELECT "seq", "now", "schema" FROM "meta"').get
         seq, now, found = row
         if found > 1 + len(self.database.migrations):
-            place.check_schema(found, self.database.path)
+            check_schema(found, self.database.path)
         return seq, datetime.fromisoformat(now).astimezone(UTC)
 
     def _run_one(self, job: Job, session: SqliteSession, end: float | None) -> bool:

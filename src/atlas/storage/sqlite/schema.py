@@ -13,8 +13,9 @@ import msgspec
 
 from ...errors import StoreFormatError, StoreNewerError
 from ..collection import Collection
+from ..place import made_beside
 from ..sql import planner_facts, quoted, schema_of
-from .place import APPLICATION_ID, made_beside
+from .place import APPLICATION_ID
 
 _META = """CREATE TABLE "meta" (
   "id" INTEGER PRIMARY KEY CHECK ("id" = 1),

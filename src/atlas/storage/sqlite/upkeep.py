@@ -7,9 +7,9 @@ from typing import Any
 
 import apsw
 
+from ..place import made_beside, storage_error, taken
 from ..protocol import DEFAULT_TIMEOUT
 from .database import Database
-from .place import made_beside, storage_error, taken
 from .schema import seed_planner
 
 
