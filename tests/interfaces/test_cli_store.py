@@ -251,3 +251,19 @@ def test_version_and_help(bare: Cli) -> None:
         assert f"  {name} " in told
         assert "Everywhere:" in bare(name, "-h").stdout
     assert Path.cwd() == bare.folder
+
+
+def test_a_store_is_copied_into_another(bare: Cli) -> None:
+    """Who moves to another place takes everything along, and is told that it is the same."""
+    first, second = (f"sqlite:///{bare.folder / name}" for name in ("a.db", "b.db"))
+    bare("--store", first, "import", "-", "--format", "markdown", "--project", "shop", stdin=PLAN)
+    told = bare("store", "copy", first, second).stdout
+    assert "compared record by record: the same" in told
+    assert bare.json("--store", first, "log")["events"] == bare.json("--store", second, "log")["events"]
+    again = bare.json("store", "copy", first, second)["copied"]
+    assert again["is_resumed"] is True
+    assert again["records"]["task"] == 3
+    bare("--store", second, "add", "mine")
+    assert bare.json("store", "copy", first, second, code=1)["code"] == "CONFLICT"
+    assert bare.json("store", "copy", "nowhere", second, code=1)["code"] == "CONFIG_INVALID"
+    bare("store", "move", first, second, code=2)

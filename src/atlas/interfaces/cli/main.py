@@ -43,6 +43,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "doctor": "store.doctor",
         "repair": "store.repair",
         "vacuum": "store.vacuum",
+        "store": "copying.store",
         "clear": "store.clear",
         "settings": "store.settings",
     },
