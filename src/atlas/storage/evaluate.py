@@ -56,6 +56,11 @@ def aggregate_rows(query: Query[Any], source: Source) -> list[dict[str, Any]]:
     return made
 
 
+def condition_test(part: Any, source: Source) -> _Test:
+    """Return the test of a condition on any object with attributes; `source` gives the records of inner queries."""
+    return _test_of(part, None, source)
+
+
 def rank_of(value: Scalar) -> tuple[int, Any]:
     """Return what sorts `value` among values of any kind: absent ones, then numbers, then text."""
     if value is None:
@@ -98,7 +103,7 @@ def _aggregated(op: str, field: str, records: list[Any]) -> Any:
     return total if op == "sum" else total / len(numbers)
 
 
-def _test_of(part: Any, query: Query[Any], source: Source) -> _Test:
+def _test_of(part: Any, query: Query[Any] | None, source: Source) -> _Test:
     if isinstance(part, Compare):
         return _compare_test(part, query, source)
     if isinstance(part, Negate):
@@ -111,10 +116,10 @@ def _test_of(part: Any, query: Query[Any], source: Source) -> _Test:
     return lambda record: any(test(record) for test in tests)
 
 
-def _compare_test(part: Compare, query: Query[Any], source: Source) -> _Test:
+def _compare_test(part: Compare, query: Query[Any] | None, source: Source) -> _Test:
     field, op, value = part.field, part.op, part.value
     if op == "match":
-        return _match_test(value, query.collection.text)
+        return _match_test(value, () if query is None else query.collection.text)
     if op == "contains":
         return lambda record: _contains(_raw_value(record, field), value)
     test = _in_test(value, source) if op == "in" else _value_test(op, value)

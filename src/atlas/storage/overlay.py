@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ..errors import ConflictError, StoreReadOnlyError, StoreTimeoutError, VersionError
@@ -234,16 +235,18 @@ class Overlay:
         if named is not None:
             return named
         self._prepare(query)
-        return self._session.query(query)
+        return _joining().select(query, self._session.query) if query.joins else self._session.query(query)
 
     def count(self, query: Query[Any]) -> int:
         """See Transaction."""
         self._prepare(query)
-        return self._session.count(query)
+        return _joining().count(query, self._session.query) if query.joins else self._session.count(query)
 
     def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
         """See Transaction."""
         self._prepare(query)
+        if query.joins or query.kept is not None:
+            return _joining().aggregate(query, self._session)
         return self._session.aggregate(query)
 
     def _by_name(self, query: Query[R]) -> list[R] | None:
@@ -251,7 +254,7 @@ class Overlay:
         asked = query.condition
         if not isinstance(asked, Compare) or asked.op != "eq" or asked.field not in query.collection.unique:
             return None
-        if asked.value is None or query.fields or query.start or query.skip or query.most == 0:
+        if asked.value is None or query.fields or query.start or query.skip or query.most == 0 or query.joins:
             return None
         collection, field, value = query.collection, asked.field, asked.value
         place = (collection.name, field, value)
@@ -373,6 +376,13 @@ class Overlay:
         self._layers = [_Layer()]
 
 
+def _joining() -> ModuleType:
+    """Return the module for what few queries ask, so that the others do not wait for it to be loaded."""
+    from . import joining
+
+    return joining
+
+
 def _grouped(appends: list[tuple[Collection[Any], Any]]) -> Iterator[tuple[Collection[Any], list[Any]]]:
     start = 0
     while start < len(appends):
@@ -386,7 +396,8 @@ def _grouped(appends: list[tuple[Collection[Any], Any]]) -> Iterator[tuple[Colle
 
 def _collections_of(query: Query[Any]) -> Iterator[str]:
     yield query.collection.name
-    waiting = [query.condition]
+    yield from (join.collection.name for join in query.joins)
+    waiting = [query.condition, query.kept]
     while waiting:
         part = waiting.pop()
         if isinstance(part, Compare) and isinstance(part.value, Query):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -145,6 +145,16 @@ class Aggregate(msgspec.Struct, frozen=True):
     name: str
 
 
+class Join(msgspec.Struct, frozen=True):
+    """The records of another collection whose `key` is the value of `field`; their fields are `name.field`."""
+
+    collection: Collection[Any]
+    field: str
+    key: str
+    name: str
+    kind: Literal["inner", "left", "right"]
+
+
 class Query(msgspec.Struct, Generic[R], frozen=True):
     """What to read from one collection; built fluently, each step a new value."""
 
@@ -157,6 +167,8 @@ class Query(msgspec.Struct, Generic[R], frozen=True):
     fields: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     aggregates: tuple[Aggregate, ...] = ()
+    joins: tuple[Join, ...] = ()
+    kept: Condition | None = None
 
     def where(self, *parts: Condition) -> Query[R]:
         """Narrow by every one of `parts`."""
@@ -196,13 +208,34 @@ class Query(msgspec.Struct, Generic[R], frozen=True):
             made.append(Aggregate(op, field, name))
         return msgspec.structs.replace(self, aggregates=tuple(made))
 
+    def join(
+        self,
+        collection: Collection[Any],
+        *,
+        on: tuple[str, str],
+        name: str | None = None,
+        kind: Literal["inner", "left", "right"] = "inner",
+    ) -> Query[R]:
+        """Add the records of another collection, which are spoken of by `name.field`.
+
+        `on` names the field here (or that of an earlier join) and the one there that must be equal. Without `select` a
+        row is a tuple of the record and those joined to it. `left` keeps records that have no partner, `right` partners
+        that have no record; what is missing is None. Such a query has no cursor.
+        """
+        made = Join(collection, on[0], on[1], name or collection.name, kind)
+        return msgspec.structs.replace(self, joins=(*self.joins, made))
+
+    def having(self, *parts: Condition) -> Query[R]:
+        """Keep the groups for which every one of `parts` holds, which speak of groups and of named aggregates."""
+        known = [self.kept] if self.kept is not None else []
+        return msgspec.structs.replace(self, kept=both(*known, *parts))
+
     @property
     def sorting(self) -> tuple[Order, ...]:
         """The full order, the key last."""
-        key = self.collection.key
-        if any(order.field == key for order in self.order):
-            return self.order
-        return (*self.order, Order(key))
+        keys = [self.collection.key, *(f"{join.name}.{join.collection.key}" for join in self.joins)]
+        sorted_by = {order.field for order in self.order}
+        return (*self.order, *(Order(key) for key in keys if key not in sorted_by))
 
 
 def field_value(record: Any, field: str) -> Any:
@@ -236,12 +269,52 @@ def check_query(query: Query[Any]) -> None:
             waiting.extend(part.parts)
         elif isinstance(part, Negate):
             waiting.append(part.part)
-    known = query.collection.fields
+    joined = {join.name: join.collection for join in query.joins}
+    wanted += [join.field for join in query.joins]
     for field in wanted:
-        name = field.partition(".")[0]
-        if name not in known or '"' in field or "\0" in field:
+        name, _, rest = field.partition(".")
+        if name in joined:
+            _check_field(joined[name], rest)
+        else:
+            _check_field(query.collection, field)
+    _check_joins(query)
+    if query.kept is not None:
+        _check_kept(query)
+
+
+def _check_field(collection: Collection[Any], field: str) -> None:
+    known = collection.fields
+    if field.partition(".")[0] not in known or '"' in field or "\0" in field:
+        raise InputError(f"{collection.name} has no field {field!r}", field="query", given=field, bound=sorted(known))
+
+
+def _check_joins(query: Query[Any]) -> None:
+    names = [join.name for join in query.joins]
+    for join in query.joins:
+        _check_field(join.collection, join.key)
+        if join.name in query.collection.fields or names.count(join.name) > 1:
             raise InputError(
-                f"{query.collection.name} has no field {field!r}", field="query", given=field, bound=sorted(known)
+                f"the name {join.name!r} is taken", field="query", given=join.name, bound="a name of its own"
+            )
+    if query.joins and query.start is not None:
+        raise InputError("a query with joins has no cursor", field="cursor", hint="Page it by limit and offset.")
+
+
+def _check_kept(query: Query[Any]) -> None:
+    known = {*query.groups, *(aggregate.name for aggregate in query.aggregates)}
+    waiting = [query.kept]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, (Both, Either)):
+            waiting.extend(part.parts)
+        elif isinstance(part, Negate):
+            waiting.append(part.part)
+        elif isinstance(part, Compare) and part.field not in known:
+            raise InputError(
+                f"no group and no aggregate is named {part.field!r}",
+                field="query",
+                given=part.field,
+                bound=sorted(known),
             )
 
 
