@@ -246,7 +246,8 @@ class Overlay:
         """See Transaction."""
         self._prepare(query)
         if query.joins or query.kept is not None:
-            return _joining().aggregate(query, self._session)
+            joined: list[dict[str, Any]] = _joining().aggregate(query, self._session)
+            return joined
         return self._session.aggregate(query)
 
     def _by_name(self, query: Query[R]) -> list[R] | None:
