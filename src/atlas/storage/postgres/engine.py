@@ -1,0 +1,262 @@
+"""The heart of the PostgreSQL store: committing a group of functions at once, and reading a snapshot."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from psycopg import Connection, Error
+from psycopg.pq import TransactionStatus
+
+from ...errors import StorageError, StoreBusyError, StoreReadOnlyError, StoreTimeoutError
+from ..collection import to_scalar
+from ..jobs import Job
+from ..overlay import Overlay
+from ..protocol import Transaction
+from .database import Database, insisting
+from .failures import AgainError, translated
+from .schema import check_number
+from .session import PostgresSession, SnapshotSession
+
+T = TypeVar("T")
+
+IDLE_GRACE = 5.0
+"""How long beyond its deadline a transaction may sit idle before the server ends it, in seconds: its client is gone."""
+
+
+class Engine:
+    """Runs functions on a database."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
+        self.database = database
+        self.lock_waits = 0.0
+        self.commits = 0
+        self._clock = clock
+        self._schema = database.address.quoted_schema
+        self._id = str(uuid.uuid4())
+        self._number = 0
+        self._in_doubt: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """See CommitEngine."""
+        return self.database.is_open
+
+    @property
+    def is_untidy(self) -> bool:
+        """See CommitEngine: the server looks after itself."""
+        return False
+
+    def tidy(self) -> None:
+        """See CommitEngine."""
+
+    def run_short(self, _: Job) -> bool:
+        """See CommitEngine: what goes over a network is never short enough for an event loop."""
+        return False
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run the jobs one after the other in one transaction, each alone in its failure, and commit once.
+
+        A group whose connection is lost before it committed runs again on a new one, until its callers' time is up.
+        """
+        until = max(job.deadline for job in jobs)
+        self._in_doubt = None
+        try:
+            insisting(lambda: self._run(jobs, until), until, is_wanted=lambda: self._is_wanted(jobs))
+        except Exception as error:  # noqa: BLE001 - handed to every caller: the thread that runs this must live on
+            for job in jobs:
+                job.error = job.error or self._told(error)
+
+    def _is_wanted(self, jobs: Sequence[Job]) -> bool:
+        """Have jobs that ran in vain wait again, so that their callers can give up; says whether to go on."""
+        if self._in_doubt is None:
+            for job in jobs:
+                job.postpone()
+        return self.is_open
+
+    def _told(self, error: Exception) -> Exception:
+        """Return what a caller hears of a group that failed."""
+        if self._in_doubt is None:
+            return error
+        return StorageError(
+            f"the connection to {self.database.address.url} was lost while committing",
+            hint="Whether the change was made is not known. Read it again before repeating it.",
+        )
+
+    def _run(self, jobs: Sequence[Job], until: float) -> None:
+        if not self.database.is_writable:
+            raise StoreReadOnlyError(f"{self.database.address.url} cannot be written", hint="Name the primary server.")
+        connection = self.database.writer()
+        try:
+            with translated(self.database.address, connection):
+                if self._in_doubt is not None and self._has_committed(connection, until):
+                    return
+                started: list[Job] = []
+                if not self._commit_all(connection, jobs, started, until, is_guarded=False):
+                    self._commit_all(connection, jobs, started, until, is_guarded=True)
+        except BaseException:
+            self._leave(connection)
+            raise
+
+    def _leave(self, connection: Connection) -> None:
+        """Undo what is open, on a connection that may be gone."""
+        try:
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                connection.execute("ROLLBACK")
+        except Error:
+            self.database.drop_writer()
+
+    def _commit_all(
+        self, connection: Connection, jobs: Sequence[Job], started: list[Job], until: float, *, is_guarded: bool
+    ) -> bool:
+        """Run the jobs and commit; says False when an unguarded job failed after it wrote, and all must run again.
+
+        A savepoint for each job costs a round trip, so the first attempt does without.
+        """
+        seq, now = self._begin(connection, until)
+        if not started:
+            started += [job for job in jobs if job.start()]
+        has_written = False
+        before = seq
+        for job in started:
+            if is_guarded:
+                connection.execute("SAVEPOINT job")
+            session = self._session(connection, seq, now, job.deadline)
+            self._run_one(job, session)
+            if job.error is None:
+                seq, has_written = session.seq, has_written or session.has_written
+            elif is_guarded:
+                connection.execute("ROLLBACK TO job")
+            elif session.has_written or connection.info.transaction_status == TransactionStatus.INERROR:
+                connection.execute("ROLLBACK")
+                return len(started) == 1
+            job.seq = seq
+        self._commit(connection, seq if has_written else None, now, is_news=seq > before)
+        return True
+
+    def _session(self, connection: Connection, seq: int, now: datetime, deadline: float) -> PostgresSession:
+        database = self.database
+        return PostgresSession(
+            connection, database.address, collections=database.collections, now=now, seq=seq, deadline=deadline
+        )
+
+    def _begin(self, connection: Connection, until: float) -> tuple[int, datetime]:
+        """Wait for the turn among all writers of the store, and look where it stands."""
+        asked = time.perf_counter()
+        left = max(1, math.ceil((until - time.monotonic()) * 1000))
+        limits = (str(left), str(left), str(left + int(IDLE_GRACE * 1000)))
+        try:
+            with translated(self.database.address, connection), connection.pipeline():
+                connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+                connection.execute(
+                    "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+                    " set_config('idle_in_transaction_session_timeout', %s, true)",
+                    limits,
+                )
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (self.database.address.turn,))
+                looked = connection.execute(f'SELECT "seq", "now", "schema" FROM {self._schema}."meta"')
+                row = looked.fetchone()
+        except StoreTimeoutError as error:
+            raise StoreBusyError("other writers held the store for all of the time given") from error
+        self.lock_waits += time.perf_counter() - asked
+        return self._seen(row)
+
+    def _seen(self, row: tuple[int, str, int] | None) -> tuple[int, datetime]:
+        seq, before, found = row or (0, "", 0)
+        check_number(found, self.database.address)
+        return seq, max(self._clock(), datetime.fromisoformat(before).astimezone(UTC))
+
+    def _run_one(self, job: Job, session: PostgresSession) -> None:
+        overlay = Overlay(session, deadline=job.deadline)
+        job.error = None
+        try:
+            job.value = job.work(overlay)
+            overlay.finish(session.check_references)
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, whose function raised it
+            job.error = error
+        if isinstance(session.failure, AgainError):
+            # Not the work's to answer for, whatever it made of it.
+            raise session.failure
+        job.error = job.error or session.failure
+
+    def _commit(self, connection: Connection, seq: int | None, now: datetime, *, is_news: bool) -> None:
+        if seq is None:
+            connection.execute("COMMIT")
+            self.commits += 1
+            return
+        self._number += 1
+        self._in_doubt = self._number
+        with connection.pipeline():
+            connection.execute(f'UPDATE {self._schema}."meta" SET "seq" = %s, "now" = %s', (seq, to_scalar(now)))
+            connection.execute(
+                f'INSERT INTO {self._schema}."writer" VALUES (%s, %s, %s)'
+                ' ON CONFLICT ("id") DO UPDATE SET "number" = excluded."number", "at" = excluded."at"',
+                (self._id, self._number, to_scalar(now)),
+            )
+            if is_news:
+                connection.execute("SELECT pg_notify(%s, %s)", (self.database.address.channel, str(seq)))
+            ended = connection.execute("COMMIT")
+        if ended.statusmessage != "COMMIT":
+            self._in_doubt = None
+            raise StorageError(f"{self.database.address.url} gave the transaction up")
+        self._in_doubt = None
+        self.commits += 1
+
+    def _has_committed(self, connection: Connection, until: float) -> bool:
+        """Say what became of a commit whose answer was lost, once its own connection is surely at an end."""
+        self._begin(connection, until)
+        found = connection.execute(f'SELECT "number" FROM {self._schema}."writer" WHERE "id" = %s', (self._id,))
+        row = found.fetchone()
+        connection.execute("ROLLBACK")
+        is_there = row is not None and row[0] == self._in_doubt
+        self._in_doubt = None
+        return is_there
+
+    def forget(self) -> None:
+        """Take this writer's own line out of the store: nobody will ask about its commits any more."""
+        if self._number and self.database.is_writable:
+            connection = self.database.writer()
+            with translated(self.database.address, connection):
+                connection.execute(f'DELETE FROM {self._schema}."writer" WHERE "id" = %s', (self._id,))
+
+    def read(self, work: Callable[[Transaction], T], until: float) -> T:
+        """Run `work` on a snapshot, again where the connection is lost; raises StoreBusyError when time is up."""
+
+        def attempt() -> T:
+            with self.database.reader(until - time.monotonic()) as connection:
+                return self._snapshot(connection, work)
+
+        value: T = insisting(attempt, until, is_wanted=lambda: self.is_open)
+        return value
+
+    def _snapshot(self, connection: Connection, work: Callable[[Transaction], T]) -> T:
+        def look() -> tuple[int, datetime]:
+            return self._seen(
+                connection.execute(f'SELECT "seq", "now", "schema" FROM {self._schema}."meta"').fetchone()
+            )
+
+        session = SnapshotSession(connection, self.database.address, look=look)
+        with translated(self.database.address, connection):
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            answer = work(Overlay(session, is_writable=False))
+        except Exception:
+            if isinstance(session.failure, AgainError):
+                raise session.failure from None
+            raise
+        finally:
+            self._end(connection)
+        if session.failure is not None:
+            raise session.failure
+        return answer
+
+    def _end(self, connection: Connection) -> None:
+        try:
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                connection.execute("ROLLBACK")
+        except Error:
+            connection.close()

@@ -1,0 +1,74 @@
+"""What the driver and the server report, in the words of Atlas's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg import Connection, Error, errors
+
+from ...errors import (
+    AtlasError,
+    InputError,
+    StorageError,
+    StoreBusyError,
+    StoreFormatError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreTimeoutError,
+)
+from .address import Address
+
+
+class AgainError(StoreBusyError):
+    """The transaction came to nothing through no fault of its own; run again as a whole, it may succeed."""
+
+    hint = "Retry; if it lasts, see whether the server runs and lets more connections in."
+
+
+_KINDS: tuple[tuple[tuple[type[Error], ...], type[AtlasError], str], ...] = (
+    ((errors.QueryCanceled,), StoreTimeoutError, "a statement took longer than its deadline"),
+    ((errors.IdleInTransactionSessionTimeout,), StoreTimeoutError, "the work took longer than its deadline"),
+    ((errors.LockNotAvailable,), StoreBusyError, "another program holds what the transaction needs"),
+    ((errors.SerializationFailure, errors.DeadlockDetected), AgainError, "the transaction met another one"),
+    ((errors.DiskFull,), StoreFullError, "the server's disk is full"),
+    ((errors.TooManyConnections, errors.OutOfMemory), AgainError, "the server is at its limits"),
+    ((errors.ReadOnlySqlTransaction,), StoreReadOnlyError, "the server can only be read"),
+    ((errors.InsufficientPrivilege,), StoreReadOnlyError, "the database user may not do this"),
+    (
+        (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
+        StoreFormatError,
+        "not a store of Atlas",
+    ),
+    ((errors.DataError,), InputError, "PostgreSQL cannot hold a value"),
+)
+
+
+def failure(error: Error, address: Address, connection: Connection | None = None) -> AtlasError:
+    """Return the error of the tree that stands for one of the driver."""
+    told = address.masked(str(error.diag.message_primary or error)).strip()
+    for kinds, made, text in _KINDS:
+        if isinstance(error, kinds):
+            if made is InputError:
+                return InputError(f"{text}: {told}", hint="Correct the value and call again; nothing was changed.")
+            return made(f"{text}: {address.url}", details={"driver": told})
+    if is_lost(error, connection):
+        return AgainError(f"the connection to {address.url} was lost", details={"driver": told})
+    return StorageError(f"{address.url}: {told}")
+
+
+def is_lost(error: Error, connection: Connection | None) -> bool:
+    """Say whether the server went away, or never answered."""
+    gone = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow)
+    if isinstance(error, gone) or (connection is not None and connection.closed):
+        return True
+    return isinstance(error, (errors.OperationalError, errors.InterfaceError)) and error.sqlstate is None
+
+
+@contextmanager
+def translated(address: Address, connection: Connection | None = None) -> Iterator[None]:
+    """Turn the driver's errors into those of the tree."""
+    try:
+        yield
+    except Error as error:
+        raise failure(error, address, connection) from error

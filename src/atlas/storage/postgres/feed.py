@@ -1,0 +1,55 @@
+"""Telling of commits: LISTEN on a connection of its own, or looking from time to time behind a pooler."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from psycopg import AsyncConnection, Error
+
+from .address import Address
+
+POLL_SECONDS = 0.2
+_LOOK_SECONDS = 10.0
+_AGAIN_SECONDS = 0.2
+
+
+async def follow(address: Address, tell: Callable[[int], None]) -> None:
+    """Call `tell` with each newest number until cancelled; a lost connection is replaced, and nothing missed."""
+    is_told = False
+    while True:
+        try:
+            await _listen(address, tell)
+        except (Error, OSError) as error:
+            if not is_told:
+                logging.getLogger(__name__).warning(
+                    "cannot look for changes of %s: %s", address.url, address.masked(str(error))
+                )
+            is_told = True
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _listen(address: Address, tell: Callable[[int], None]) -> None:
+    connection = await AsyncConnection.connect(**address.connection, autocommit=True)
+    try:
+        is_listening = address.feed == "listen"
+        if is_listening:
+            await connection.execute(f'LISTEN "{address.channel}"')
+        while True:
+            # Also what was committed while nobody listened.
+            tell(await _latest(connection, address))
+            if not is_listening:
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            async for notice in connection.notifies(timeout=_LOOK_SECONDS):
+                if notice.payload.isdigit():
+                    tell(int(notice.payload))
+    finally:
+        await connection.close()
+
+
+async def _latest(connection: AsyncConnection, address: Address) -> int:
+    found = await connection.execute(f'SELECT "seq" FROM {address.quoted_schema}."meta"')
+    row = await found.fetchone()
+    return int(row[0]) if row else 0

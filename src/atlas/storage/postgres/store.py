@@ -1,0 +1,204 @@
+"""The PostgreSQL store as the world sees it: group commit on one writer thread, snapshots on reader threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from psycopg import Connection
+
+from ...errors import StorageError, StoreBusyError, StoreClosedError
+from ..collection import Collection
+from ..committing import Committer
+from ..jobs import Job
+from ..listeners import Listeners
+from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
+from ..query import Query
+from . import upkeep
+from .address import parse_address
+from .database import Database
+from .engine import Engine
+from .failures import translated
+from .feed import follow
+
+T = TypeVar("T")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class PostgresStore:
+    """A store in one schema of a PostgreSQL database, shared by any number of processes (see `protocol.Store`).
+
+    A server that is away is waited for: by a write until its timeout, by a read for `patience`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        collections: Sequence[Collection[Any]],
+        *,
+        clock: Callable[[], datetime] = _utc_now,
+        patience: timedelta = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._address = parse_address(url)
+        self._database = Database(self._address, collections)
+        self._engine = Engine(self._database, clock=clock)
+        self._patience = patience.total_seconds()
+        self._committer: Committer | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._listeners = Listeners()
+        self._watch: asyncio.Task[None] | None = None
+        self._seen = 0
+
+    @property
+    def url(self) -> str:
+        """See Store."""
+        return self._address.url
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See Store; the durability is what the server is set to."""
+        durability = "disk" if self._database.is_durable else "memory"
+        return Capabilities(durability=durability, is_shared=True, is_writable=self._database.is_writable)
+
+    async def open(self) -> None:
+        """See Store."""
+        if self._database.is_open:
+            return
+        await asyncio.to_thread(self._database.open)
+        self._committer = Committer(self._engine, committed=self._tell)
+        self._readers = ThreadPoolExecutor(self._address.readers, thread_name_prefix="atlas-reader")
+        try:
+            self._seen = await self.read(lambda tx: tx.seq)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
+        """See Store."""
+        self._check_open()
+        job = Job(work, time.monotonic() + timeout.total_seconds())
+        assert self._committer is not None
+        await self._committer.submit(job)
+        if job.error is not None:
+            raise job.error
+        return Committed(job.value, job.seq)
+
+    def _check_open(self) -> None:
+        self._database.check_process()
+        if not self._database.is_open:
+            raise StoreClosedError("the store is closed")
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """See Store. Raises StoreBusyError when no connection could be had for all of `patience`."""
+        self._check_open()
+        assert self._readers is not None
+        until = time.monotonic() + self._patience
+        job = Job(work, until)
+        running = asyncio.get_running_loop().run_in_executor(self._readers, self._read_there, job)
+        done, _ = await asyncio.wait([running], timeout=self._patience)
+        if not done and job.abandon():
+            raise StoreBusyError(f"no connection to {self.url} became free in {self._patience:g} s")
+        value: T = await running
+        return value
+
+    def _read_there(self, job: Job) -> Any:
+        return self._engine.read(job.work, job.deadline) if job.start() else None
+
+    def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
+        """See Store."""
+        stop_telling = self._listeners.add(told)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(follow(self._address, self._tell))
+
+        def stop() -> None:
+            stop_telling()
+            if not self._listeners and self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
+
+        return stop
+
+    def _tell(self, seq: int) -> None:
+        if seq > self._seen:
+            self._seen = seq
+            self._listeners.tell(seq)
+
+    async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
+        """See Store."""
+        return await self._apart(lambda connection: upkeep.maintain(connection, self._database, analyze=analyze))
+
+    async def verify(self) -> list[str]:
+        """See Store."""
+        return await self._apart(lambda connection: upkeep.verify(connection, self._database))
+
+    async def copy_to(self, target: Path) -> Path:
+        """See Store; always refuses."""
+        raise StorageError(
+            f"a PostgreSQL store cannot be copied to {target}",
+            hint="Use pg_dump for a copy of the schema, or copy it into a store in a file.",
+        )
+
+    async def _apart(self, run: Callable[[Connection], T]) -> T:
+        """Run something slow on a thread and a connection of its own."""
+        self._check_open()
+
+        def alone() -> T:
+            with self._database.connect() as connection, translated(self._address, connection):
+                return run(connection)
+
+        return await asyncio.to_thread(alone)
+
+    async def statistics(self) -> Mapping[str, Any]:
+        """See Store."""
+        counts, seq = await self.read(self._counts)
+        size = await self._apart(lambda connection: upkeep.size_of(connection, self._address))
+        return {
+            "url": self.url,
+            "bytes": size,
+            "records": counts,
+            "seq": seq,
+            "commits": self._engine.commits,
+            "lock_wait_seconds": round(self._engine.lock_waits, 6),
+            "connections_lost": self._database.losses,
+            "pool": self._database.pool_figures(),
+        }
+
+    def _counts(self, tx: Transaction) -> tuple[dict[str, int], int]:
+        return {c.name: tx.count(Query(c)) for c in self._database.collections}, tx.seq
+
+    async def close(self) -> None:
+        """See Store."""
+        if not self._database.is_open and self._committer is None:
+            return
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
+        self._database.is_open = False
+        if self._committer is not None:
+            # Should that fail, a later close goes on from here.
+            await self._committer.close()
+            self._committer = None
+        if self._readers is not None:
+            await asyncio.to_thread(self._readers.shutdown)
+            self._readers = None
+        await asyncio.to_thread(self._let_go)
+        if watch is not None:
+            await asyncio.wait([watch])
+        self._listeners.close(self._seen)
+
+    def _let_go(self) -> None:
+        try:
+            self._engine.forget()
+        except StorageError as error:
+            logging.getLogger(__name__).warning("%s is left as it is: %s", self.url, error)
+        finally:
+            self._database.close()
