@@ -1,0 +1,193 @@
+"""The way to a Redis server: connections kept for reuse, and its refusals as errors of the tree."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.retry import Retry
+
+from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreFullError, StoreReadOnlyError
+from .address import Address
+from .scripts import Script
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 20.0
+
+_KINDS: dict[str, Any] = {"redis": Connection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
+_LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+_CODE = re.compile(r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|NOPERM|NOAUTH|WRONGPASS|BUSY|MOVED|CROSSSLOT)\b")
+
+
+class ServerLostError(StorageError):
+    """The server cannot be reached, or the connection broke."""
+
+    retryable = True
+    hint = "Retry once the server answers; the store need not be opened again. What was acknowledged is not touched."
+
+
+class Link:
+    """Connections to one server. Each is used by one thread at a time; a broken one is replaced by the next call."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._idle: list[Any] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self.total = 0
+        self.lost = 0
+        self.calls = 0
+        self.seconds = 0.0
+
+    def connection(self) -> Any:
+        """Return a new connection, which the caller keeps and ends."""
+        return _KINDS[self._address.kind](
+            **self._address.arguments,
+            protocol=2,
+            client_name="atlas",
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def ask(
+        self, commands: Sequence[Sequence[Any]], *, is_atomic: bool = False, is_repeatable: bool = True
+    ) -> list[Any]:
+        """Return the replies to commands sent together; `is_atomic`: as one step.
+
+        A connection that went bad while nobody used it is replaced unnoticed, unless the commands must not be sent
+        twice. Raises ServerLostError, or what the server refuses with.
+        """
+        sent = [("MULTI",), *commands, ("EXEC",)] if is_atomic else commands
+        connection, is_fresh = self._taken()
+        try:
+            replies = self._exchange(connection, sent)
+        except _LOST as error:
+            if is_fresh or not is_repeatable or isinstance(error, exceptions.TimeoutError):
+                raise self._translated(error) from error
+            self._forget_idle()
+            try:
+                replies = self._exchange(self.connection(), sent)
+            except _LOST as second:
+                raise self._translated(second) from second
+        wrong = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if is_atomic and wrong is None:
+            replies = replies[-1]
+            wrong = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if wrong is not None:
+            raise self._translated(wrong) from wrong
+        return replies
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, is_repeatable: bool = True) -> Any:
+        """Return what a script returns; a server that does not know it yet is told it."""
+        rest = (len(keys), *keys, *arguments)
+        try:
+            (reply,) = self.ask([("EVALSHA", script.digest, *rest)], is_repeatable=is_repeatable)
+        except StorageError as error:
+            if not isinstance(error.__cause__, exceptions.NoScriptError):
+                raise
+            (reply,) = self.ask([("EVAL", script.text, *rest)], is_repeatable=is_repeatable)
+        return reply
+
+    def _taken(self) -> tuple[Any, bool]:
+        with self._lock:
+            if self._is_closed:
+                raise StoreClosedError("the store is closed")
+            if self._idle:
+                return self._idle.pop(), False
+        return self.connection(), True
+
+    def _exchange(self, connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send and receive; the connection goes back to the others only when nothing of it is left unread."""
+        asked = time.perf_counter()
+        is_whole = False
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            replies = [_reply(connection) for _ in commands]
+            is_whole = True
+        finally:
+            self.calls += 1
+            self.seconds += time.perf_counter() - asked
+            self._give_back(connection, is_whole=is_whole)
+        return replies
+
+    def _give_back(self, connection: Any, *, is_whole: bool) -> None:
+        with self._lock:
+            if is_whole and not self._is_closed:
+                self._idle.append(connection)
+                return
+        self.lost += not is_whole
+        connection.disconnect()
+
+    def _forget_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.disconnect()
+
+    def open(self) -> None:
+        """Let connections be made, from now on."""
+        with self._lock:
+            self._is_closed = False
+
+    def close(self) -> None:
+        """End all connections; those in use end with what they are used for."""
+        with self._lock:
+            self._is_closed = True
+        self._forget_idle()
+
+    def figures(self) -> dict[str, Any]:
+        """Return what has gone over the connections so far."""
+        with self._lock:
+            idle = len(self._idle)
+        mean = self.seconds / self.calls if self.calls else 0.0
+        return {"idle": idle, "calls": self.calls, "broken": self.lost, "mean_seconds": round(mean, 6)}
+
+    def _translated(self, error: Exception) -> StorageError:
+        """Return the error of the tree; the driver's words name hosts and commands, never a password."""
+        place, text = self._address.url, str(error)
+        found = _CODE.search(text)
+        code = found.group(1) if found else ""
+        if isinstance(error, exceptions.AuthenticationError) or code in {"NOAUTH", "WRONGPASS"}:
+            return StorageError(
+                f"{place} does not know this user and password", hint="Give them in the store URL; nothing was changed."
+            )
+        if isinstance(error, _LOST):
+            return ServerLostError(f"{place} does not answer", details={"driver": text})
+        facts: dict[str, Any] = {"details": {"driver": text}}
+        if code == "OOM":
+            return StoreFullError(
+                f"the memory of {place} is full; the change was not made",
+                hint="Raise maxmemory, or remove what is not needed; what was acknowledged before is safe.",
+                **facts,
+            )
+        if code in {"READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"}:
+            return StoreReadOnlyError(
+                f"{place} takes no writes ({code})",
+                hint="Connect to the primary, and see the server's log for why it refuses to write.",
+                **facts,
+            )
+        if code == "NOPERM":
+            return StorageError(
+                f"the user may not do this at {place}",
+                hint="Allow it all commands on the keys that begin with the prefix in braces.",
+                **facts,
+            )
+        if code == "BUSY":
+            return StoreBusyError(f"{place} is busy with a script", **facts)
+        return StorageError(f"{place} refuses: {text}", **facts)
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except exceptions.BusyLoadingError:
+        raise
+    except exceptions.ResponseError as error:
+        return error

@@ -1,0 +1,132 @@
+"""What runs inside the server, each script as one step that nothing interleaves with.
+
+`COMMIT` alone writes what is kept. The writers' turn, the images of what records were, and the feed are left out of
+the append-only file (`REPL_NONE`): they serve those who are connected, and a restarted server does without them.
+The turn only keeps writers from working in vain; that nothing came between is decided by the commit number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+SLOTS = 1024
+"""So many of the last commits are known by the token of who made them."""
+
+IMAGES_BYTES = 16_000_000
+"""So much is kept of what records were before the last commits, for readers that began before them."""
+
+WAITER_MILLIS = 1_000
+"""A waiting writer that has not asked for so long has gone."""
+
+
+class Script(msgspec.Struct, frozen=True):
+    """Lua text with the digest by which a server knows it."""
+
+    text: str
+    digest: str
+
+
+def _script(text: str) -> Script:
+    return Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - the name Redis gives it
+
+
+def packed(value: bytes | str | int | Sequence[Any]) -> bytes:
+    """Return MessagePack as the server's library reads it, which knows no other kind than raw strings and arrays."""
+    if isinstance(value, (list, tuple)):
+        return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(packed, value))
+    data = value if isinstance(value, bytes) else str(value).encode()
+    return b"\xdb" + len(data).to_bytes(4, "big") + data
+
+
+TAKE = _script(f"""
+-- Stand in line for the turn to write: KEYS meta, line, alive, ticket; ARGV token, lease in milliseconds.
+redis.set_repl(redis.REPL_NONE)
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do
+  redis.call('ZREM', KEYS[2], gone)
+  redis.call('ZREM', KEYS[3], gone)
+end
+if not redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+  redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[4]), ARGV[1])
+end
+local place = redis.call('ZRANK', KEYS[2], ARGV[1])
+redis.call('ZADD', KEYS[3], now + (place == 0 and ARGV[2] or {WAITER_MILLIS}), ARGV[1])
+local found = redis.call('HMGET', KEYS[1], 'commit', 'seq', 'now', 'format')
+return {{place, found[1], found[2], found[3], found[4]}}
+""")
+
+DROP = _script("""
+-- Leave the line: KEYS line, alive; ARGV token.
+redis.set_repl(redis.REPL_NONE)
+redis.call('ZREM', KEYS[1], ARGV[1])
+return redis.call('ZREM', KEYS[2], ARGV[1])
+""")
+
+COMMIT = _script(f"""
+-- Apply a batch if nothing was committed since it was read for, and leave the line.
+-- KEYS meta, images, weight, feed, line, alive; ARGV expected, next, slot, commit's token, line's token, seq, now,
+-- format, batch. The first write is one that a full or read-only server refuses: nothing has happened then.
+if (redis.call('HGET', KEYS[1], 'commit') or '0') ~= ARGV[1] then return 0 end
+local batch = cmsgpack.unpack(ARGV[9])
+local function each(name, key, items)
+  for i = 1, #items, 1000 do redis.call(name, key, unpack(items, i, math.min(i + 999, #items))) end
+end
+local images, size = {{}}, 0
+local function remember(collection, key, fields)
+  for i = 1, #fields, 1000 do
+    local held = redis.call('HMGET', key, unpack(fields, i, math.min(i + 999, #fields)))
+    for j = 1, #held do
+      images[#images + 1] = {{collection, fields[i + j - 1], held[j]}}
+      size = size + #fields[i + j - 1] + (held[j] and #held[j] or 0) + #collection
+    end
+  end
+end
+for _, part in ipairs(batch[1]) do
+  local fields = {{}}
+  for i = 1, #part[3], 2 do fields[#fields + 1] = part[3][i] end
+  for i = 1, #part[4] do fields[#fields + 1] = part[4][i] end
+  remember(part[1], part[2], fields)
+end
+local before = redis.call('HGET', KEYS[1], 'seq') or '0'
+redis.call('HSET', KEYS[1], 'commit', ARGV[2], 'seq', ARGV[6], 'now', ARGV[7], 'format', ARGV[8], ARGV[3], ARGV[4])
+for _, key in ipairs(batch[3]) do redis.call('DEL', key) end
+for _, part in ipairs(batch[1]) do
+  each('HSET', part[2], part[3])
+  each('HDEL', part[2], part[4])
+end
+for _, part in ipairs(batch[2]) do
+  each('ZREM', part[1], part[3])
+  each('ZADD', part[1], part[2])
+end
+redis.set_repl(redis.REPL_NONE)
+if size < {IMAGES_BYTES // 4} then
+  local image = cmsgpack.pack({{ARGV[2], images}})
+  local weight = (tonumber(redis.call('GET', KEYS[3])) or 0) + #image
+  while weight > {IMAGES_BYTES} do
+    local gone = redis.call('ZPOPMIN', KEYS[2])
+    if not gone[1] then weight = #image break end
+    weight = weight - #gone[1]
+  end
+  redis.call('ZADD', KEYS[2], ARGV[2], image)
+  redis.call('SET', KEYS[3], string.format('%.0f', weight))
+end
+if before ~= ARGV[6] then redis.call('XADD', KEYS[4], 'MAXLEN', 16, '*', 'seq', ARGV[6]) end
+redis.call('ZREM', KEYS[5], ARGV[5])
+redis.call('ZREM', KEYS[6], ARGV[5])
+return 1
+""")
+
+SETTLE = _script(f"""
+-- Say what became of a commit whose answer was lost: 1 it is in, 0 it is not and will not be, -1 nobody knows.
+-- KEYS meta; ARGV expected, next, slot, token. One still under way is kept out by a commit of nothing.
+local commit = redis.call('HGET', KEYS[1], 'commit') or '0'
+if redis.call('HGET', KEYS[1], ARGV[3]) == ARGV[4] then return 1 end
+if tonumber(commit) - tonumber(ARGV[1]) >= {SLOTS} then return -1 end
+if commit == ARGV[1] then redis.call('HSET', KEYS[1], 'commit', ARGV[2], ARGV[3], 'nothing') end
+return 0
+""")

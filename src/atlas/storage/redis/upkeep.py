@@ -1,0 +1,114 @@
+"""Looking after a Redis store: what the server does for durability, and indexes that fit their records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from ...errors import StorageError
+from ..collection import to_scalar
+from .engine import Engine
+from .layout import Shelf
+from .link import Link
+from .snapshot import moment_of, record_of
+
+
+class Persistence(msgspec.Struct, frozen=True):
+    """What the server does with a write before it answers: the durability, and the same in words."""
+
+    durability: str
+    text: str
+
+
+def persistence(link: Link) -> Persistence:
+    """Ask how the server is configured; one that does not say promises nothing."""
+    try:
+        (appending,) = link.ask([("CONFIG", "GET", "appendonly")])
+        (syncing,) = link.ask([("CONFIG", "GET", "appendfsync")])
+    except StorageError as error:
+        if error.retryable:
+            raise
+        return Persistence("memory", "The server does not say how it persists: what it answers may not be on disk.")
+    is_appending, policy = appending[1:] == [b"yes"], b"".join(syncing[1:]).decode()
+    if not is_appending:
+        return Persistence("memory", "The server keeps no append-only file: a crash loses all since its last snapshot.")
+    if policy == "always":
+        return Persistence("disk", "The server syncs its append-only file before it answers a write.")
+    lost = "about a second" if policy == "everysec" else "whatever its system had not written"
+    return Persistence("memory", f"The server syncs its append-only file later ({policy}): a crash may lose {lost}.")
+
+
+def size(engine: Engine) -> int:
+    """Return the bytes of memory that the store takes, as the server estimates them."""
+    return sum(int(found or 0) for found in engine.link.ask([("MEMORY", "USAGE", p) for p in engine.layout.places()]))
+
+
+def verify(engine: Engine) -> list[str]:
+    """Compare indexes, unique values, references and numbers with the records; returns what is wrong."""
+    found: list[str] = []
+    for shelf in engine.layout.shelves.values():
+        found += _Check(engine, shelf).faults()
+    return found
+
+
+class _Check:
+    """One collection and what it refers to, as they are at one moment."""
+
+    def __init__(self, engine: Engine, shelf: Shelf) -> None:
+        self._shelf = shelf
+        references = shelf.collection.references
+        commands: list[tuple[Any, ...]] = [("HMGET", engine.layout.meta, "commit", "seq", "now", "format")]
+        commands.append(("HGETALL", shelf.records))
+        commands += [("ZRANGE", index.place, 0, -1) for index in shelf.indexes]
+        commands += [("HKEYS", engine.layout.shelves[target].records) for target in references.values()]
+        meta, pairs, *rest = engine.link.ask(commands, is_atomic=True)
+        self.moment = moment_of(meta)
+        texts = iter(pairs)
+        self.records = {
+            shelf.key_from(key.decode()): record_of(shelf.collection, text)
+            for key, text in zip(texts, texts, strict=True)
+        }
+        self._members = {index.place: set(m) for index, m in zip(shelf.indexes, rest, strict=False)}
+        keys = rest[len(shelf.indexes) :]
+        self._targets = {field: {key.decode() for key in there} for field, there in zip(references, keys, strict=True)}
+
+    def wrong(self) -> dict[str, tuple[set[bytes], set[bytes]]]:
+        """Return, by index, the members that are missing and those that are too many."""
+        right: dict[str, set[bytes]] = {index.place: set() for index in self._shelf.indexes}
+        for record in self.records.values():
+            for place, members in self._shelf.members(record).items():
+                right[place].update(members)
+        pairs = {place: (right[place] - held, held - right[place]) for place, held in self._members.items()}
+        return {place: pair for place, pair in pairs.items() if any(pair)}
+
+    def faults(self) -> list[str]:
+        collection = self._shelf.collection
+        found = [
+            f"the index {place} lacks {len(missing)} and has {len(extra)} too many"
+            for place, (missing, extra) in self.wrong().items()
+        ]
+        for key, record in self.records.items():
+            if collection.key_of(record) != key:
+                found.append(f"{collection.name} {key} holds a record of another key")
+            for field, keys in self._targets.items():
+                target = to_scalar(getattr(record, field))
+                if target is not None and str(target) not in keys:
+                    found.append(f"{collection.name} {key} refers to a missing {target} in {field}")
+        for field in collection.unique:
+            values = Counter(to_scalar(getattr(record, field)) for record in self.records.values())
+            found += [
+                f"several {collection.name} hold {value!r} as their {field}"
+                for value, number in values.items()
+                if number > 1 and value is not None
+            ]
+        if collection.sequence and any(key > self.moment.seq for key in self.records):
+            found.append(f"{collection.name} goes beyond the last number {self.moment.seq}")
+        return found
+
+
+def maintain(engine: Engine, *, analyze: bool) -> dict[str, Any]:
+    """Make indexes that do not fit their records anew; returns sizes before and after in bytes."""
+    before = size(engine)
+    return {"before": before, "after": size(engine), "analyzed": analyze}
