@@ -58,6 +58,17 @@ def store_url(path: Path) -> str:
     return f"sqlite:///{quote(str(path))}"
 
 
+def anchored(url: str, folder: Path) -> str:
+    """Return the URL as it means the same store from anywhere: a relative file is one of `folder`."""
+    from urllib.parse import quote
+
+    for start in ("sqlite:///", "file:"):
+        path = url.removeprefix(start)
+        if path != url and not path.startswith(("/", "~")):
+            return f"{start}{quote(str(folder))}/{path}"
+    return url
+
+
 def _shared(folder: Path, here: Path) -> Iterator[Path]:
     """Yield, for the root of a git worktree, the folders of the main checkout from the one like `here` upwards."""
     main = _main_checkout(folder)

@@ -14,7 +14,7 @@ from msgspec import Meta
 from .errors import ConfigError
 from .model import limits
 from .model.limits import Limits
-from .projects import Project, find_project, store_url
+from .projects import Project, anchored, find_project, store_url
 
 PREFIX = "ATLAS_"
 FILE = "atlas.toml"
@@ -34,8 +34,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             min_length=1,
             max_length=4_096,
-            description="Which store: `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory:`. Without it, the "
-            "nearest `.atlas/` upwards from the working folder, else the user's data folder.",
+            description="Which store: `sqlite:///relative.db`, `sqlite:////absolute.db`, `file:plan.json`, "
+            "`postgresql://…`, `redis://…` or `memory:` (docs/backends.md). Without it, the nearest `.atlas/` upwards "
+            "from the working folder, else the user's data folder.",
         ),
     ] = ""
     actor: Annotated[
@@ -187,10 +188,9 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", field=str(file)) from error
     if isinstance(values.get("log_file"), str):
         values["log_file"] = str(file.parent / values["log_file"])
-    url = values.get("store_url")
-    if isinstance(url, str) and url.startswith("sqlite:///") and not url.startswith(("sqlite:////", "sqlite:///~")):
+    if isinstance(values.get("store_url"), str):
         # A relative address means the folder of the file that says it, wherever the program is run.
-        values["store_url"] = f"{store_url(file.parent)}/{url.removeprefix('sqlite:///')}"
+        values["store_url"] = anchored(values["store_url"], file.parent)
     return values
 
 

@@ -247,7 +247,7 @@ def test_a_device_is_refused() -> None:
         "sqlite:///x.db?synchronous=off",
         "sqlite:///x.db?mode=ro",
         "sqlite:///x.db?force=",
-        "postgres://host/db",
+        "oracle://host/db",
     ],
 )
 async def test_an_address_of_nothing_is_refused_with_what_there_is(url: str) -> None:

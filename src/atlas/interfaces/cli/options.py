@@ -28,7 +28,11 @@ def everywhere() -> list[click.Option]:
     """Return the options that stand before or behind a command's name."""
     return [
         click.Option(
-            ["--store"], metavar="URL", expose_value=False, callback=_remember, help="The store to use (sqlite:///…)."
+            ["--store"],
+            metavar="URL",
+            expose_value=False,
+            callback=_remember,
+            help="The store to use (sqlite:///…, file:…, postgresql://…, redis://…).",
         ),
         click.Option(
             ["--actor"], metavar="NAME", expose_value=False, callback=_remember, help="Who is named in the journal."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import InputError
-from ...projects import make_project
+from ...projects import anchored, make_project
 from . import quick
 from .clients import CLIENTS, config_for
 from .options import command
@@ -55,14 +55,9 @@ def _print_config(run: Run, client: str) -> None:
 
 def _config(run: Run, client: str) -> str:
     made = run.configuration
-    return config_for(client, store_url=_absolute(made.settings.store_url), is_project=made.project is not None)
-
-
-def _absolute(url: str) -> str:
-    """Return the URL as it means the same store from anywhere."""
-    path = url.removeprefix("sqlite:///")
-    is_relative = url.startswith("sqlite:///") and not path.startswith(("/", "~"))
-    return f"sqlite:///{Path.cwd()}/{path}" if is_relative else url
+    return config_for(
+        client, store_url=anchored(made.settings.store_url, Path.cwd()), is_project=made.project is not None
+    )
 
 
 @command()
