@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +36,6 @@ NEAR_BYTES = 64 * 1024
 """So much of other processes' commits is read where a caller waits on an event loop; more, on a thread."""
 
 _TRIES = 100
-_LOG = logging.getLogger(__name__)
 _Stamp = tuple[int, int, int]
 
 
@@ -125,8 +123,6 @@ class Content:
         state.now = max(state.now, self.committed.now)
         self.committed, self._working = state, None
         self._head, self._stamp, self.is_edited = whole.head, stamp, whole.is_edited
-        if self.log.unread():
-            _LOG.warning("%s ends in %d bytes of a commit that was never finished", self.log.path, self.log.unread())
 
     def _check_successor(self, head: Head, seq: int) -> None:
         if self._head.store and (head.store != self._head.store or seq < self.committed.seq):

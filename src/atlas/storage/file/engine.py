@@ -235,7 +235,7 @@ class Engine:
     def close(self) -> None:
         """Leave one readable file where that is cheap; what stays in the log is as safe."""
         snapshot, log = self.content.size
-        if self._has_committed and log and (snapshot + log <= CHEAP_BYTES or log > snapshot):
+        if self._has_committed and log and snapshot + log <= CHEAP_BYTES:
             try:
                 self.compact(TIDY_SECONDS)
             except StorageError as error:

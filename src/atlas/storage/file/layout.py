@@ -112,6 +112,7 @@ def write_snapshot(head: Head, seq: int, now: datetime, tables: Mapping[str, Map
 
 def read_snapshot(data: bytes, path: Path, collections: Mapping[str, Collection[Any]]) -> Whole:
     """Return what a snapshot says; raises StoreFormatError that names the line, or StoreNewerError."""
+    _check_text(data, path)
     try:
         kind = msgspec.json.decode(data, type=_Kind)
     except msgspec.ValidationError as error:
@@ -127,6 +128,17 @@ def read_snapshot(data: bytes, path: Path, collections: Mapping[str, Collection[
     body, _, end = data.rpartition(_SUM)
     is_edited = end != checksum(body) + b'"\n}\n'
     return Whole(Head(FORMAT, VERSION, said.store, said.generation), said.seq, said.now, records, is_edited)
+
+
+def _check_text(data: bytes, path: Path) -> None:
+    """Refuse bytes that no text has: a decoder passes over them in what it skips."""
+    place = data.find(b"\0")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        place = error.start if place < 0 else min(place, error.start)
+    if place >= 0:
+        raise StoreFormatError(f"{path}, line {_line_at(data, place)}, is damaged: it is no text", hint=_EDIT)
 
 
 def _check_kind(kind: _Kind | Head, expected: str, path: Path) -> None:

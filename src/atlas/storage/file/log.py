@@ -104,7 +104,7 @@ class Log:
         assert self._handle is not None
         line, checksum = write_line(text, self._checksum)
         if self.unread():
-            self.cut()
+            self._cut_torn()
         try:
             _write(self._handle, line, self.offset)
             self._sync_or_distrust()
@@ -122,6 +122,14 @@ class Log:
         except OSError:
             self.is_distrusted = True
             raise
+
+    def _cut_torn(self) -> None:
+        import logging
+
+        logging.getLogger(__name__).warning(
+            "%s ended in %d bytes of a commit that was never finished nor acknowledged", self.path, self.unread()
+        )
+        self.cut()
 
     def cut(self) -> None:
         """Take away what lies behind the last whole line: nobody was told that it is there."""
