@@ -50,6 +50,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._listeners = Listeners()
         self._commits = 0
+        self._restores = 0
         self._is_open = False
 
     @property
@@ -128,7 +129,14 @@ class MemoryStore:
         """Go back to a snapshot of these collections, numbers included; subscribers are told the number."""
         with self._turn(DEFAULT_TIMEOUT):
             self._state = self._state_at(snapshot)
+            self._restores += 1
         self._listeners.tell(snapshot.seq)
+
+    def others_version(self) -> int | None:
+        """See Versioned."""
+        if not self._is_open:
+            raise StoreClosedError("the store is not open")
+        return self._restores
 
     def _state_at(self, snapshot: Snapshot) -> State:
         state = State([table.collection for table in self._state.tables.values()])

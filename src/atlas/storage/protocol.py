@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -100,11 +100,15 @@ class Committed(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a store can do. `durability` is reached before an answer: memory (lost with the process) or disk."""
+    """What a store can do. `durability` is reached before an answer: memory (lost with the process) or disk.
+
+    A read may show for as long as `staleness` what another process has changed meanwhile; a transaction never does.
+    """
 
     durability: str
     is_shared: bool
     is_writable: bool = True
+    staleness: timedelta = timedelta(0)
 
 
 class Store(Protocol):
@@ -161,4 +165,16 @@ class Store(Protocol):
 
     async def statistics(self) -> Mapping[str, Any]:
         """Return figures of the store: sizes in bytes, counts of records per collection, waits in seconds."""
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A store that can tell at once, without waiting, whether others changed it; caches over it are exact."""
+
+    def others_version(self) -> int | None:
+        """Return a number that differs after every change not made by `transact` of this store.
+
+        None while that cannot be told, since a commit of this store is just becoming visible.
+        """
         ...

@@ -29,6 +29,11 @@ async def _value(store: Store, key: str = "n") -> int:
     return counter.value if counter else 0
 
 
+async def _aged(store: Store) -> None:
+    """Let the time pass in which a store may show what others have changed."""
+    await asyncio.sleep(store.capabilities.staleness.total_seconds())
+
+
 @law
 async def no_increment_is_lost(place: Place) -> None:
     """Thirty-two callers read and write the same record; each sees what the one before wrote."""
@@ -44,6 +49,7 @@ async def no_increment_is_lost_between_stores(place: Place) -> None:
     stores = await place.open_two()
     done = await asyncio.gather(*(stores[i % 2].transact(_increment) for i in range(32)))
     assert sorted(end.value for end in done) == list(range(1, 33))
+    await _aged(stores[0])
     assert [await _value(store) for store in stores] == [32, 32]
 
 
@@ -60,13 +66,18 @@ async def exactly_one_caller_takes_a_unique_value(place: Place) -> None:
 
 @law
 async def what_one_store_commits_another_reads(place: Place) -> None:
-    """As soon as the commit is answered, without reopening; also records that the other has read before."""
+    """As soon as the commit is answered, without reopening; also records that the other has read before.
+
+    A store that states a `staleness` may take as long.
+    """
     first, second = await place.open_two()
     for i in range(10):
         await fill(first, [part("a", size=i)])
+        await _aged(second)
         assert await rows(second, Query(PARTS)) == [part("a", size=i)]
         assert await second.read(lambda tx: tx.get(PARTS, "a")) == part("a", size=i)
         await fill(second, [part("b", size=i)])
+        await _aged(first)
         assert await first.read(lambda tx: tx.get(PARTS, "b")) == part("b", size=i)
         await first.transact(lambda tx: tx.delete(PARTS, "b"))
     assert await marks(first, "a") == 1

@@ -20,6 +20,7 @@ from ..protocol import Transaction
 from .database import BUSY_MILLIS, Database
 from .place import check_schema
 from .session import SnapshotSession, SqliteSession, dangling
+from .witness import Witness
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ class Engine:
         self._commit_seconds = 0.0
         self._versions: dict[apsw.Connection, int] = {}
         self._reading = threading.Lock()
+        self._looking = threading.Lock()
+        self._witness: Witness | None = None
 
     @property
     def is_open(self) -> bool:
@@ -153,7 +156,8 @@ class Engine:
         if has_written:
             writer.execute('UPDATE "meta" SET "seq" = ?, "now" = ?', (seq, to_scalar(now)))
         asked = time.perf_counter()
-        writer.execute("COMMIT")
+        with nullcontext() if self._witness is None else self._witness.own():
+            writer.execute("COMMIT")
         self._commit_seconds = time.perf_counter() - asked
         self.commits += 1
         return True
@@ -242,3 +246,23 @@ class Engine:
     def latest(self) -> int:
         """Return the last number committed by any process."""
         return self.read(lambda tx: tx.seq)
+
+    def others_version(self) -> int | None:
+        """See Versioned."""
+        try:
+            return (self._witness or self._made_witness()).look()
+        except apsw.Error as error:
+            raise self.database.storage_error(error) from error
+
+    def _made_witness(self) -> Witness:
+        with self._looking:
+            if self._witness is None:
+                self._witness = Witness(self.database.connect())
+            return self._witness
+
+    def forget_others(self) -> None:
+        """End the looking for commits of others, before the database is closed."""
+        with self._looking:
+            if self._witness is not None:
+                self._witness.close()
+                self._witness = None

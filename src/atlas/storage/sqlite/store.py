@@ -183,6 +183,11 @@ class SqliteStore:
             return version
         return found
 
+    def others_version(self) -> int | None:
+        """See Versioned. A program that writes to the file past Atlas, without its lock, may be taken for this one."""
+        self._check_open()
+        return self._engine.others_version()
+
     def _tell(self, seq: int) -> None:
         if seq > self._seen:
             self._seen = seq
@@ -250,5 +255,6 @@ class SqliteStore:
             self._pool = None
         while not self._spare.empty():
             self._spare.get_nowait().close()
+        self._engine.forget_others()
         self._database.close()
         self._listeners.close(self._seen)

@@ -1,0 +1,88 @@
+"""Records lately used, by collection and key: the longest unused leave first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..collection import Collection, encode
+
+Place = tuple[str, Any]
+
+
+class Kept(NamedTuple):
+    """A record (None: there is none) as JSON takes `size` bytes; not to be used after `end`.
+
+    Records of one `moment` were, or are, true together.
+    """
+
+    record: Any
+    size: int
+    end: float
+    moment: object
+
+
+def kept(record: Any, *, end: float, moment: object) -> Kept:
+    """Return an entry for a record as the store gave it."""
+    return Kept(record, 0 if record is None else len(encode(record)), end, moment)
+
+
+def kept_anew(collection: Collection[Any], record: Any, *, end: float, moment: object) -> Kept:
+    """Return an entry for a record that was written: what a read of it would give, whatever becomes of this one."""
+    if record is None:
+        return Kept(None, 0, end, moment)
+    text = encode(record)
+    return Kept(collection.decode(text), len(text), end, moment)
+
+
+class Recent:
+    """Entries by place, bounded in number and in bytes; one lock of its owner guards all that changes it."""
+
+    def __init__(self, *, entries: int, most_bytes: int) -> None:
+        self._entries: OrderedDict[Place, Kept] = OrderedDict()
+        self._most = entries
+        self._most_bytes = most_bytes
+        self.bytes = 0
+        self.evictions = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, place: Place) -> Kept | None:
+        """Return an entry, None where there is none."""
+        return self._entries.get(place)
+
+    def use(self, place: Place) -> None:
+        """Note that an entry was used, if it is still there."""
+        if place in self._entries:
+            self._entries.move_to_end(place)
+
+    def put(self, place: Place, entry: Kept) -> None:
+        """Keep an entry, and let others go for it; one that alone is too large is not kept."""
+        self.drop(place)
+        if entry.size > self._most_bytes:
+            return
+        self._entries[place] = entry
+        self.bytes += entry.size
+        while len(self._entries) > self._most or self.bytes > self._most_bytes:
+            _, gone = self._entries.popitem(last=False)
+            self.bytes -= gone.size
+            self.evictions += 1
+
+    def drop(self, place: Place) -> bool:
+        """Forget an entry; says whether there was one."""
+        gone = self._entries.pop(place, None)
+        if gone is None:
+            return False
+        self.bytes -= gone.size
+        return True
+
+    def drop_all(self, is_meant: Callable[[Place], bool]) -> int:
+        """Forget the entries at certain places; says how many there were."""
+        return sum(self.drop(place) for place in [place for place in self._entries if is_meant(place)])
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self.bytes = 0
