@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,8 @@ from atlas.atlas import COLLECTIONS, Atlas
 from atlas.errors import AtlasError
 from atlas.model.limits import Limits
 from atlas.storage.memory import MemoryStore
+from atlas.storage.protocol import Store
+from atlas.storage.query import Query
 from atlas.work.arguments import Deleted, Updates, Written
 
 
@@ -29,12 +31,15 @@ class Clock:
         self.now += timedelta(**units)
 
 
-class Desk:
-    """Atlas on a memory store with a frozen clock."""
+Make = Callable[[Clock], Store]
 
-    def __init__(self, *, limits: Limits | None = None) -> None:
+
+class Desk:
+    """Atlas with a frozen clock, on a memory store unless another one is made for it."""
+
+    def __init__(self, *, limits: Limits | None = None, make: Make | None = None) -> None:
         self.clock = Clock()
-        self.store = MemoryStore(COLLECTIONS, clock=self.clock)
+        self.store: Store = make(self.clock) if make is not None else MemoryStore(COLLECTIONS, clock=self.clock)
         self.atlas = Atlas(self.store, limits=limits or Limits(), actor="tester", source="test")
 
     async def add(self, path: str, **fields: Any) -> dict[str, Any]:
@@ -65,14 +70,26 @@ class Desk:
     async def seq(self) -> int:
         return await self.store.read(lambda tx: tx.seq)
 
+    async def contents(self) -> dict[str, Any]:
+        """Return every record there is, and the last number."""
+        return await self.store.read(
+            lambda tx: {"seq": tx.seq, **{c.name: tx.query(Query(c).order_by(c.key)) for c in COLLECTIONS}}
+        )
+
+    @property
+    def memory(self) -> MemoryStore:
+        """The store, for tests that need what only the memory store can do; they are skipped on others."""
+        if not isinstance(self.store, MemoryStore):
+            pytest.skip("only the memory store can be set back, or be damaged past its own checks")
+        return self.store
+
     async def refused(self, code: str, call: Awaitable[Any]) -> AtlasError:
         """Await a call that must be refused with this code, and see that it changed nothing."""
-        before = self.store.snapshot()
+        before = await self.contents()
         with pytest.raises(AtlasError) as caught:
             await call
         error = caught.value
         assert error.code == code, error.as_dict()
         assert error.hint
-        after = self.store.snapshot()
-        assert (before.records, before.seq) == (after.records, after.seq)
+        assert await self.contents() == before
         return error

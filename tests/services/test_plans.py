@@ -70,7 +70,7 @@ async def test_an_import_says_what_became_of_every_record(desk: Desk) -> None:
     report = await load(desk)
     assert (report.format, report.projects, report.dry_run) == ("markdown", ["shop"], False)
     assert (report.created, report.updated, report.skipped, report.notes) == (5, 0, 0, [])
-    assert (report.receipt.seq, report.receipt.durability) == (await desk.seq(), "memory")
+    assert (report.receipt.seq, report.receipt.durability) == (await desk.seq(), desk.store.capabilities.durability)
     assert await desk.status("shop/basket/fill-the-basket") == "PENDING"
     assert (await desk.show("shop/basket/pay"))["block"]["by"] == ["shop/basket/fill-the-basket"]
 
@@ -78,10 +78,9 @@ async def test_an_import_says_what_became_of_every_record(desk: Desk) -> None:
 async def test_a_dry_run_says_what_would_happen_and_changes_nothing(desk: Desk) -> None:
     """It is the import itself, thrown away: nothing stays behind, not even what is remembered of the source."""
     await desk.add("shop/basket", type="GROUP", description="here before")
-    before = desk.store.snapshot()
+    before = await desk.contents()
     said = await load(desk, dry_run=True)
-    after = desk.store.snapshot()
-    assert (before.records, before.seq) == (after.records, after.seq)
+    assert await desk.contents() == before
     done = await load(desk)
     assert said.dry_run
     assert msgspec.structs.replace(said, dry_run=False, receipt=done.receipt) == done
@@ -110,7 +109,8 @@ async def test_progress_is_told_record_by_record(desk: Desk) -> None:
         await load(desk)
     finally:
         PROGRESS.reset(token)
-    assert told == [(done, 5, "records") for done in range(1, 6)]
+    # A store may run work again, which then counts again.
+    assert told[-5:] == [(done, 5, "records") for done in range(1, 6)]
 
 
 async def test_an_import_is_one_call_in_the_journal(desk: Desk) -> None:

@@ -42,13 +42,13 @@ known: dict[Path, Snapshot] = {}
 async def taken(desk: Desk, path: Path) -> tuple[dict[str, Task], list[Note]]:
     """Have the file imported, once for all tests, and return its tasks by path, and their notes."""
     if path in known:
-        desk.store.restore(known[path])
+        desk.memory.restore(known[path])
         tasks, notes = await records(desk)
     else:
         report = await desk.atlas.plans.load(file=str(path))
         tasks, notes = await records(desk)
         assert (report.created, report.updated, report.skipped) == (len(tasks), 0, 0)
-        known[path] = desk.store.snapshot()
+        known[path] = desk.memory.snapshot()
     return {task.path: task for task in tasks}, notes
 
 

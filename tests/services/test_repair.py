@@ -29,10 +29,10 @@ Records = dict[str, dict[Any, Any]]
 
 def damage(desk: Desk, work: Callable[[Records], object]) -> None:
     """Change records behind the rules' back, and behind the store's own checks."""
-    was = desk.store.snapshot()
+    was = desk.memory.snapshot()
     records = {name: dict(table) for name, table in was.records.items()}
     work(records)
-    desk.store.restore(Snapshot(records, was.seq, was.now))
+    desk.memory.restore(Snapshot(records, was.seq, was.now))
 
 
 async def spoil(desk: Desk, where: str, **fields: Any) -> None:
@@ -52,10 +52,9 @@ async def repair(desk: Desk, pattern: str = "**", *, dry_run: bool = False) -> R
 
 async def found(desk: Desk, pattern: str = "**") -> list[tuple[str, str]]:
     """Return the kinds and paths of what is wrong, having seen that looking changes nothing."""
-    before = desk.store.snapshot()
+    before = await desk.contents()
     report = await repair(desk, pattern, dry_run=True)
-    after = desk.store.snapshot()
-    assert (before.records, before.seq) == (after.records, after.seq)
+    assert await desk.contents() == before
     assert (report.fixed, report.dry_run, report.issues_total) == (0, True, len(report.issues))
     assert all(issue.message for issue in report.issues)
     return [(issue.kind, issue.path) for issue in report.issues]

@@ -181,7 +181,7 @@ class Upkeep:
         path = getattr(store, "path", None)
         if not is_needed or path is None:
             return None, seq
-        target = FilePath(path).with_name(f"{FilePath(path).name}.before-clear-{stamp}.db")
+        target = FilePath(path).with_name(f"{FilePath(path).name}.before-clear-{stamp}{FilePath(path).suffix}")
         return await store.copy_to(target), seq
 
     def _call(self, action: str, key: str | None, actor: str | None, arguments: Any) -> Call:
