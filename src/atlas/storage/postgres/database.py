@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection
@@ -20,15 +20,21 @@ from . import schema
 from .address import Address
 from .failures import AgainError, translated
 
+T = TypeVar("T")
+
 PAUSE = 0.05
 _SLICE = 0.25
 
 
 class Database:
-    """Opens connections and gives them out; knows what the server promises."""
+    """Opens connections and gives them out; knows what the server promises.
 
-    def __init__(self, address: Address, collections: Sequence[Collection[Any]]) -> None:
+    When `is_inline`, one thread does everything, and one connection is enough for it.
+    """
+
+    def __init__(self, address: Address, collections: Sequence[Collection[Any]], *, is_inline: bool = False) -> None:
         self.address = address
+        self._is_inline = is_inline
         self.collections = tuple(collections)
         self.is_open = False
         self.is_writable = True
@@ -48,18 +54,17 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        if self.is_writable:
-            self._writer = connection
-        else:
-            connection.close()
-        self._pool = self._new_pool()
+        self._writer = connection
+        if not self._is_inline:
+            self._pool = self._new_pool()
         self._process = os.getpid()
         self.is_open = True
 
     def _look(self, connection: Connection) -> None:
         row = connection.execute(
-            "SELECT current_setting('server_encoding'), current_setting('fsync'), current_setting('synchronous_commit'),"
-            " pg_is_in_recovery(), current_setting('default_transaction_read_only')"
+            "SELECT current_setting('server_encoding'), current_setting('fsync'),"
+            " current_setting('synchronous_commit'), pg_is_in_recovery(),"
+            " current_setting('default_transaction_read_only')"
         ).fetchone()
         assert row is not None
         encoding, sync, commit, is_replica, read_only = row
@@ -93,6 +98,11 @@ class Database:
         adapted(connection)
         return connection
 
+    @property
+    def has_writer(self) -> bool:
+        """Whether there is a connection that writes."""
+        return self._writer is not None and not self._writer.closed
+
     def writer(self) -> Connection:
         """Return the one connection that writes, a new one where it was lost."""
         if self._writer is None or self._writer.closed:
@@ -108,6 +118,9 @@ class Database:
     @contextmanager
     def reader(self, wait: float) -> Iterator[Connection]:
         """Give a connection for one snapshot; raises StoreBusyError where none is free, AgainError where none works."""
+        if self._is_inline:
+            yield self.writer()
+            return
         pool = self._pool
         if pool is None:
             raise StoreClosedError("the store is closed")
@@ -161,7 +174,7 @@ def adapted(connection: Connection) -> None:
     connection.adapters.register_dumper(str, StrDumper)
 
 
-def insisting(run: Callable[[], Any], until: float, *, is_wanted: Callable[[], bool]) -> Any:
+def insisting(run: Callable[[], T], until: float, *, is_wanted: Callable[[], bool]) -> T:
     """Run until it is not in vain, or the time is up: a server that restarts is away for a moment."""
     while True:
         try:

@@ -40,6 +40,7 @@ class Engine:
         self._id = str(uuid.uuid4())
         self._number = 0
         self._in_doubt: int | None = None
+        self._started: list[Job] = []
 
     @property
     def is_open(self) -> bool:
@@ -64,19 +65,22 @@ class Engine:
         A group whose connection is lost before it committed runs again on a new one, until its callers' time is up.
         """
         until = max(job.deadline for job in jobs)
-        self._in_doubt = None
+        self._in_doubt, self._started = None, []
         try:
-            insisting(lambda: self._run(jobs, until), until, is_wanted=lambda: self._is_wanted(jobs))
+            insisting(lambda: self._run(jobs, until), until, is_wanted=self._is_wanted)
         except Exception as error:  # noqa: BLE001 - handed to every caller: the thread that runs this must live on
             for job in jobs:
                 job.error = job.error or self._told(error)
 
-    def _is_wanted(self, jobs: Sequence[Job]) -> bool:
+    def _is_wanted(self) -> bool:
         """Have jobs that ran in vain wait again, so that their callers can give up; says whether to go on."""
         if self._in_doubt is None:
-            for job in jobs:
-                job.postpone()
+            self._postpone()
         return self.is_open
+
+    def _postpone(self) -> None:
+        while self._started:
+            self._started.pop().postpone()
 
     def _told(self, error: Exception) -> Exception:
         """Return what a caller hears of a group that failed."""
@@ -93,11 +97,12 @@ class Engine:
         connection = self.database.writer()
         try:
             with translated(self.database.address, connection):
-                if self._in_doubt is not None and self._has_committed(connection, until):
-                    return
-                started: list[Job] = []
-                if not self._commit_all(connection, jobs, started, until, is_guarded=False):
-                    self._commit_all(connection, jobs, started, until, is_guarded=True)
+                if self._in_doubt is not None:
+                    if self._has_committed(connection, until):
+                        return
+                    self._postpone()
+                if not self._commit_all(connection, jobs, until, is_guarded=False):
+                    self._commit_all(connection, jobs, until, is_guarded=True)
         except BaseException:
             self._leave(connection)
             raise
@@ -110,38 +115,39 @@ class Engine:
         except Error:
             self.database.drop_writer()
 
-    def _commit_all(
-        self, connection: Connection, jobs: Sequence[Job], started: list[Job], until: float, *, is_guarded: bool
-    ) -> bool:
+    def _commit_all(self, connection: Connection, jobs: Sequence[Job], until: float, *, is_guarded: bool) -> bool:
         """Run the jobs and commit; says False when an unguarded job failed after it wrote, and all must run again.
 
         A savepoint for each job costs a round trip, so the first attempt does without.
         """
         seq, now = self._begin(connection, until)
-        if not started:
-            started += [job for job in jobs if job.start()]
-        has_written = False
-        before = seq
-        for job in started:
+        if not self._started:
+            self._started = [job for job in jobs if job.start()]
+        has_written, before, limit = False, seq, until - time.monotonic()
+        for job in self._started:
             if is_guarded:
                 connection.execute("SAVEPOINT job")
-            session = self._session(connection, seq, now, job.deadline)
+            session = self._session(connection, seq, now, job.deadline, limit)
             self._run_one(job, session)
+            limit = session.limit
             if job.error is None:
                 seq, has_written = session.seq, has_written or session.has_written
             elif is_guarded:
                 connection.execute("ROLLBACK TO job")
+                limit = 0.0
             elif session.has_written or connection.info.transaction_status == TransactionStatus.INERROR:
                 connection.execute("ROLLBACK")
-                return len(started) == 1
+                return len(self._started) == 1
             job.seq = seq
         self._commit(connection, seq if has_written else None, now, is_news=seq > before)
         return True
 
-    def _session(self, connection: Connection, seq: int, now: datetime, deadline: float) -> PostgresSession:
+    def _session(
+        self, connection: Connection, seq: int, now: datetime, deadline: float, limit: float
+    ) -> PostgresSession:
         database = self.database
         return PostgresSession(
-            connection, database.address, collections=database.collections, now=now, seq=seq, deadline=deadline
+            connection, database.address, database.collections, now=now, seq=seq, deadline=deadline, limit=limit
         )
 
     def _begin(self, connection: Connection, until: float) -> tuple[int, datetime]:
@@ -190,20 +196,23 @@ class Engine:
             return
         self._number += 1
         self._in_doubt = self._number
-        with connection.pipeline():
-            connection.execute(f'UPDATE {self._schema}."meta" SET "seq" = %s, "now" = %s', (seq, to_scalar(now)))
-            connection.execute(
-                f'INSERT INTO {self._schema}."writer" VALUES (%s, %s, %s)'
-                ' ON CONFLICT ("id") DO UPDATE SET "number" = excluded."number", "at" = excluded."at"',
-                (self._id, self._number, to_scalar(now)),
-            )
-            if is_news:
-                connection.execute("SELECT pg_notify(%s, %s)", (self.database.address.channel, str(seq)))
-            ended = connection.execute("COMMIT")
+        try:
+            with connection.pipeline():
+                connection.execute(f'UPDATE {self._schema}."meta" SET "seq" = %s, "now" = %s', (seq, to_scalar(now)))
+                connection.execute(
+                    f'INSERT INTO {self._schema}."writer" VALUES (%s, %s, %s)'
+                    ' ON CONFLICT ("id") DO UPDATE SET "number" = excluded."number", "at" = excluded."at"',
+                    (self._id, self._number, to_scalar(now)),
+                )
+                if is_news:
+                    connection.execute("SELECT pg_notify(%s, %s)", (self.database.address.channel, str(seq)))
+                ended = connection.execute("COMMIT")
+        finally:
+            if not connection.closed:
+                # Refused or done: the server has answered.
+                self._in_doubt = None
         if ended.statusmessage != "COMMIT":
-            self._in_doubt = None
             raise StorageError(f"{self.database.address.url} gave the transaction up")
-        self._in_doubt = None
         self.commits += 1
 
     def _has_committed(self, connection: Connection, until: float) -> bool:
@@ -218,7 +227,7 @@ class Engine:
 
     def forget(self) -> None:
         """Take this writer's own line out of the store: nobody will ask about its commits any more."""
-        if self._number and self.database.is_writable:
+        if self._number and self.database.has_writer:
             connection = self.database.writer()
             with translated(self.database.address, connection):
                 connection.execute(f'DELETE FROM {self._schema}."writer" WHERE "id" = %s', (self._id,))
@@ -230,8 +239,7 @@ class Engine:
             with self.database.reader(until - time.monotonic()) as connection:
                 return self._snapshot(connection, work)
 
-        value: T = insisting(attempt, until, is_wanted=lambda: self.is_open)
-        return value
+        return insisting(attempt, until, is_wanted=lambda: self.is_open)
 
     def _snapshot(self, connection: Connection, work: Callable[[Transaction], T]) -> T:
         def look() -> tuple[int, datetime]:

@@ -26,6 +26,11 @@ class AgainError(StoreBusyError):
     hint = "Retry; if it lasts, see whether the server runs and lets more connections in."
 
 
+_HINTS: dict[type[AtlasError], str] = {
+    InputError: "Correct the value and call again; nothing was changed.",
+    StoreReadOnlyError: "Name the primary server, and a user with the rights to write there.",
+    StoreFormatError: "Restore a copy of the schema, or name another one in the URL.",
+}
 _KINDS: tuple[tuple[tuple[type[Error], ...], type[AtlasError], str], ...] = (
     ((errors.QueryCanceled,), StoreTimeoutError, "a statement took longer than its deadline"),
     ((errors.IdleInTransactionSessionTimeout,), StoreTimeoutError, "the work took longer than its deadline"),
@@ -49,11 +54,10 @@ def failure(error: Error, address: Address, connection: Connection | None = None
     told = address.masked(str(error.diag.message_primary or error)).strip()
     for kinds, made, text in _KINDS:
         if isinstance(error, kinds):
-            if made is InputError:
-                return InputError(f"{text}: {told}", hint="Correct the value and call again; nothing was changed.")
-            return made(f"{text}: {address.url}", details={"driver": told})
+            return made(f"{text}: {address.url}", hint=_HINTS.get(made), details={"driver": told})
     if is_lost(error, connection):
-        return AgainError(f"the connection to {address.url} was lost", details={"driver": told})
+        what = "there is no connection to" if connection is None else "the connection was lost to"
+        return AgainError(f"{what} {address.url}: {told}")
     return StorageError(f"{address.url}: {told}")
 
 

@@ -31,21 +31,26 @@ COPY_ROWS = 100
 """From so many rows on, COPY is quicker than as many inserts in one pipeline."""
 
 
+_NEAR = 0.8
+
+
 class PostgresSession:
     """Reads and writes inside the transaction that is open on `connection` (`overlay.Session` states the promise).
 
     Level 0 is not marked: undoing it is the engine's. `failure` is what the server refused, for work that swallows it.
+    `limit` is for how many seconds the server runs a statement; it is lowered as the deadline comes near.
     """
 
     def __init__(
         self,
         connection: Connection,
         address: Address,
+        collections: Sequence[Collection[Any]],
         *,
-        collections: Sequence[Collection[Any]] = (),
         now: datetime,
         seq: int,
-        deadline: float = math.inf,
+        deadline: float,
+        limit: float,
     ) -> None:
         self._connection = connection
         self._address = address
@@ -56,7 +61,7 @@ class PostgresSession:
         self.has_written = False
         self.failure: AtlasError | None = None
         self._deadline = deadline
-        self._limit = math.inf
+        self.limit = limit
         self._marks: dict[int, int] = {}
         self._touched: dict[str, set[Any]] = {}
         self._gone: dict[str, set[Any]] = {}
@@ -88,8 +93,8 @@ class PostgresSession:
         if self._deadline == math.inf:
             return
         left = max(0.001, self._deadline - time.monotonic())
-        if left < self._limit / 2:
-            self._limit = left
+        if not self.limit * _NEAR <= left <= self.limit:
+            self.limit = left
             self._connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(math.ceil(left * 1000)),))
 
     def get_many(self, collection: Collection[R], keys: Sequence[Any]) -> dict[Any, R]:
@@ -242,6 +247,8 @@ class PostgresSession:
         self.seq = self._marks[level]
         if level:
             self.failure = None
+            # Undone as well.
+            self.limit = 0.0
             self._tell(f"ROLLBACK TO s{level:d}", f"RELEASE s{level:d}")
 
     def release(self, level: int) -> None:

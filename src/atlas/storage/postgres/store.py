@@ -22,7 +22,7 @@ from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
 from ..query import Query
 from . import upkeep
 from .address import parse_address
-from .database import Database
+from .database import Database, insisting
 from .engine import Engine
 from .failures import translated
 from .feed import follow
@@ -37,7 +37,8 @@ def _utc_now() -> datetime:
 class PostgresStore:
     """A store in one schema of a PostgreSQL database, shared by any number of processes (see `protocol.Store`).
 
-    A server that is away is waited for: by a write until its timeout, by a read for `patience`.
+    A server that is away is waited for: by a write until its timeout, by a read for `patience`. `is_inline` runs
+    everything on the calling thread, without an event loop.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class PostgresStore:
         *,
         clock: Callable[[], datetime] = _utc_now,
         patience: timedelta = DEFAULT_TIMEOUT,
+        is_inline: bool = False,
     ) -> None:
         self._address = parse_address(url)
-        self._database = Database(self._address, collections)
+        self._database = Database(self._address, collections, is_inline=is_inline)
+        self._is_inline = is_inline
         self._engine = Engine(self._database, clock=clock)
         self._patience = patience.total_seconds()
         self._committer: Committer | None = None
@@ -73,23 +76,32 @@ class PostgresStore:
         """See Store."""
         if self._database.is_open:
             return
-        await asyncio.to_thread(self._database.open)
-        self._committer = Committer(self._engine, committed=self._tell)
-        self._readers = ThreadPoolExecutor(self._address.readers, thread_name_prefix="atlas-reader")
+        await self._aside(self._database.open)
+        if not self._is_inline:
+            self._committer = Committer(self._engine, committed=self._tell)
+            self._readers = ThreadPoolExecutor(self._address.readers, thread_name_prefix="atlas-reader")
         try:
             self._seen = await self.read(lambda tx: tx.seq)
         except BaseException:
             await self.close()
             raise
 
+    async def _aside(self, run: Callable[[], T]) -> T:
+        """Run what waits for the server where it holds nobody up."""
+        return run() if self._is_inline else await asyncio.to_thread(run)
+
     async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
         """See Store."""
         self._check_open()
         job = Job(work, time.monotonic() + timeout.total_seconds())
-        assert self._committer is not None
-        await self._committer.submit(job)
+        if self._committer is None:
+            self._engine.run([job])
+        else:
+            await self._committer.submit(job)
         if job.error is not None:
             raise job.error
+        if self._is_inline:
+            self._tell(job.seq)
         return Committed(job.value, job.seq)
 
     def _check_open(self) -> None:
@@ -100,8 +112,9 @@ class PostgresStore:
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store. Raises StoreBusyError when no connection could be had for all of `patience`."""
         self._check_open()
-        assert self._readers is not None
         until = time.monotonic() + self._patience
+        if self._readers is None:
+            return self._engine.read(work, until)
         job = Job(work, until)
         running = asyncio.get_running_loop().run_in_executor(self._readers, self._read_there, job)
         done, _ = await asyncio.wait([running], timeout=self._patience)
@@ -148,14 +161,15 @@ class PostgresStore:
         )
 
     async def _apart(self, run: Callable[[Connection], T]) -> T:
-        """Run something slow on a thread and a connection of its own."""
+        """Run something slow on a connection of its own, again where that is lost."""
         self._check_open()
+        until = time.monotonic() + self._patience
 
-        def alone() -> T:
+        def attempt() -> T:
             with self._database.connect() as connection, translated(self._address, connection):
                 return run(connection)
 
-        return await asyncio.to_thread(alone)
+        return await self._aside(lambda: insisting(attempt, until, is_wanted=lambda: self._database.is_open))
 
     async def statistics(self) -> Mapping[str, Any]:
         """See Store."""
@@ -190,7 +204,7 @@ class PostgresStore:
         if self._readers is not None:
             await asyncio.to_thread(self._readers.shutdown)
             self._readers = None
-        await asyncio.to_thread(self._let_go)
+        await self._aside(self._let_go)
         if watch is not None:
             await asyncio.wait([watch])
         self._listeners.close(self._seen)
