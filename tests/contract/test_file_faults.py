@@ -25,6 +25,7 @@ from atlas.errors import (
     StoreNewerError,
 )
 from atlas.storage.file import FileStore, engine, log
+from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.testing.samples import (
     COLLECTIONS,
@@ -189,6 +190,7 @@ async def test_a_snapshot_with_a_byte_that_is_no_text_is_refused_by_its_line(tmp
         ('"id":"older"', '"id":"old"', "line 14"),
         ('"size":3', '"size":"three"', "line 14"),
         ('"path":"older",', "", "line 14"),
+        ('"size":3', '"sizes":3', "line 14, is no record of parts: there is no field 'sizes'"),
         ('"seq": 0', '"seq": -', "line 6"),
         ('"seq": 0', '"sequence": 0', "seq"),
         ('"format": "atlas-store"', '"format": "other"', "format"),
@@ -314,6 +316,29 @@ async def test_nothing_is_acknowledged_into_files_that_are_gone(tmp_path: Path, 
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("is_older", [False, True])
+async def test_files_put_back_under_a_running_server_are_not_gone_on_with(tmp_path: Path, *, is_older: bool) -> None:
+    """What it acknowledged since is not in them: whoever put them there opens the store again."""
+    path, _ = await made(tmp_path)
+    before = content(tmp_path)
+    store = await opened(path)
+    await marks(store, "three")
+    if is_older:
+        await store.maintain()
+    for name, data in before.items():
+        (tmp_path / "new").write_bytes(data)
+        (tmp_path / "new").replace(tmp_path / name)
+    for call in (lambda: ids(store), lambda: fill(store, [part("lost")])):
+        with pytest.raises(StorageError, match="removed or replaced"):
+            await call()
+    await store.close()
+    assert content(tmp_path) == before
+    store = await opened(path)
+    assert await numbered(store) == [(1, "one"), (2, "two")]
+    await store.close()
+
+
+@pytest.mark.anyio
 async def test_nothing_is_acknowledged_into_another_store_s_file(tmp_path: Path) -> None:
     """A copy put in place under a running server is another store; it is opened, not written to unawares."""
     path, beside = await made(tmp_path)
@@ -421,6 +446,11 @@ def _fail() -> None:
     raise OSError(errno.EIO, "Input/output error")
 
 
+def _lost(tx: Transaction) -> None:
+    tx.put(PARTS, part("lost"))
+    tx.append(MARKS, Mark(text="lost"))
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("is_inline", [False, True])
 async def test_a_commit_that_is_not_synced_is_taken_back(
@@ -433,15 +463,15 @@ async def test_a_commit_that_is_not_synced_is_taken_back(
 
     def fail(_: int) -> None:
         monkeypatch.setattr(log, "_sync", sync)
-        seen.append(other._engine.read(lambda tx: [made.id for made in tx.query(Query(PARTS))]))
+        seen.append(other._engine.read(lambda tx: ([made.id for made in tx.query(Query(PARTS))], tx.seq)))
         _fail()
 
     before = beside.read_bytes()
     for _ in range(2):
         monkeypatch.setattr(log, "_sync", fail)
         with pytest.raises(StorageError):
-            await fill(store, [part("lost")])
-        assert seen.pop() == ["a", "b", "lost", "old", "older"]
+            await store.transact(_lost)
+        assert seen.pop() == (["a", "b", "lost", "old", "older"], 3)
         assert await ids(other) == await ids(store) == ["a", "b", "old", "older"]
         assert b"lost" not in beside.read_bytes()
     await fill(store, [part("next")])

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ...errors import StorageError, StoreBusyError, StoreFormatError
+from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreFormatError
 from ..collection import Collection
 from ..ids import new_id
 from ..jobs import TooLongError
@@ -59,6 +59,8 @@ class Content:
         self._is_writing = False
         self._head = Head(FORMAT, VERSION, "", 0)
         self._stamp: _Stamp | None = None
+        self._is_sure = True
+        self.is_open = False
 
     def exists(self) -> bool:
         """Say whether there is a store; raises where there is something else, or a log without its snapshot."""
@@ -84,11 +86,19 @@ class Content:
         if not self.exists():
             self._write(Head(FORMAT, VERSION, new_id(), 1), self.path)
 
-    def forget(self) -> None:
-        """Let go of the files; the next `load` takes whatever is there."""
-        self.log.close()
-        self._working = self._stamp = None
-        self._head = Head(FORMAT, VERSION, "", 0)
+    def open(self) -> None:
+        """Read the files that are there; raises OSError or StorageError."""
+        with self.mutex:
+            self.load()
+            self.is_open = True
+
+    def close(self) -> None:
+        """Let go of the files, once nobody reads."""
+        with self.mutex:
+            self.is_open = False
+            self.log.close()
+            self._working = self._stamp = None
+            self._head = Head(FORMAT, VERSION, "", 0)
 
     def _present(self) -> _Stamp:
         found = os.stat(self.path)  # noqa: PTH116 - Path.stat costs twice as much, at every read
@@ -96,7 +106,7 @@ class Content:
 
     def load(self) -> None:
         """Read both files whole. The caller holds `mutex`."""
-        self._stamp = None
+        self._is_sure = False
         for _ in range(_TRIES):
             stamp = self._present()
             try:
@@ -117,27 +127,36 @@ class Content:
         _apply(state, Commit(whole.seq, whole.now, whole.records))
         for commit in commits:
             _apply(state, commit)
-        self._check_successor(whole.head, state.seq)
+        if self._is_earlier(whole.head, state.seq, is_same=stamp == self._stamp):
+            raise _replaced(self.path)
         if whole.head.generation != self._head.generation:
             self.log.is_distrusted = False
         state.now = max(state.now, self.committed.now)
         self.committed, self._working = state, None
         self._head, self._stamp, self.is_edited = whole.head, stamp, whole.is_edited
+        self._is_sure = True
 
-    def _check_successor(self, head: Head, seq: int) -> None:
-        if self._head.store and (head.store != self._head.store or seq < self.committed.seq):
-            raise _replaced(self.path)
+    def _is_earlier(self, head: Head, seq: int, *, is_same: bool) -> bool:
+        """Say whether somebody put other files there; a commit may be gone from the same, if the disk refused it."""
+        known = self._head
+        if not known.store:
+            return False
+        if head.store != known.store or head.generation < known.generation:
+            return True
+        return head.generation == known.generation and seq < self.committed.seq and not is_same
 
     def catch_up(self, *, is_to_write: bool = False, is_hurried: bool = False) -> None:
         """Read what other processes wrote since the last time; raises StorageError. The caller holds `mutex`.
 
         If it `is_hurried`, it raises TooLongError where there is much to read.
         """
+        if not self.is_open:
+            raise StoreClosedError("the store is closed")
         if self._is_writing:
             # This process has the turn: nobody else can have written.
             return
         try:
-            is_current = self._present() == self._stamp
+            is_current = self._is_sure and self._present() == self._stamp
             seen = self.log.look()
             if is_current and seen is Seen.LOST:
                 # Who writes both anew removes the log last.
@@ -199,7 +218,7 @@ class Content:
                     _apply(self.committed, commit)
         except BaseException:
             # Interrupted anywhere in there, memory and file may differ: read it anew.
-            self._stamp = None
+            self._is_sure = False
             raise
 
     @property
@@ -219,7 +238,7 @@ class Content:
                     self._head, self._stamp, self.is_edited = head, self._present(), False
             except BaseException:
                 # Whichever of the two was done: read it anew.
-                self._stamp = None
+                self._is_sure = False
                 raise
 
     def copy_to(self, target: Path) -> None:
@@ -241,15 +260,15 @@ class Content:
         """Read the files once more and compare; returns what is wrong. The caller keeps writers away."""
         fresh = Content(self.path, list(self._collections.values()), is_inline=True)
         fresh.is_writable = self.is_writable
-        try:
-            with self.mutex, fresh.mutex:
-                self.catch_up()
-                fresh.load()
-                return [*fresh._told(), *fresh.committed.faults(), *self._differences(fresh.committed)]
-        except StorageError as error:
-            return [error.message]
-        finally:
-            fresh.forget()
+        with self.mutex:
+            self.catch_up()
+            try:
+                fresh.open()
+                return [*self._told(), *fresh.committed.faults(), *self._differences(fresh.committed)]
+            except StorageError as error:
+                return [error.message]
+            finally:
+                fresh.close()
 
     def _told(self) -> Iterator[str]:
         if self.is_edited:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -11,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...errors import StorageError, StoreClosedError, StoreReadOnlyError, StoreTimeoutError
+from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreReadOnlyError, StoreTimeoutError
 from ..collection import Collection
 from ..jobs import Job, TooLongError
 from ..locking import WriterLock
@@ -66,8 +67,7 @@ class Engine:
             if not exists:
                 self._create()
             try:
-                with content.mutex:
-                    content.load()
+                content.open()
             except BaseException:
                 self._let_go()
                 raise
@@ -216,7 +216,8 @@ class Engine:
             return
         # A disk that has no room for it would otherwise have every commit try again.
         self._untidy_at = self.content.size[1] + COMPACT_BYTES
-        self.compact(TIDY_SECONDS)
+        with contextlib.suppress(StoreBusyError):
+            self.compact(TIDY_SECONDS)
 
     def compact(self, wait: float) -> None:
         """Write a new snapshot; raises StorageError."""
@@ -245,6 +246,6 @@ class Engine:
         self._let_go()
 
     def _let_go(self) -> None:
-        self.content.forget()
+        self.content.close()
         self.lock.close()
         self.is_open = self._has_committed = False

@@ -124,9 +124,9 @@ def read_snapshot(data: bytes, path: Path, collections: Mapping[str, Collection[
         said = msgspec.json.decode(data, type=_Snapshot)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreFormatError(f"{path} is damaged: {error}", hint=_EDIT) from error
-    records = list(_records(said, data, path, collections))
     body, _, end = data.rpartition(_SUM)
     is_edited = end != checksum(body) + b'"\n}\n'
+    records = list(_records(said, data, path, collections, is_edited=is_edited))
     return Whole(Head(FORMAT, VERSION, said.store, said.generation), said.seq, said.now, records, is_edited)
 
 
@@ -159,7 +159,9 @@ def _line_at(data: bytes, offset: int) -> int:
     return data.count(b"\n", 0, offset) + 1
 
 
-def _records(said: _Snapshot, data: bytes, path: Path, collections: Mapping[str, Collection[Any]]) -> Iterator[Change]:
+def _records(
+    said: _Snapshot, data: bytes, path: Path, collections: Mapping[str, Collection[Any]], *, is_edited: bool
+) -> Iterator[Change]:
     for name, rows in said.collections.items():
         collection = _known(name, collections, path)
         keys: set[Any] = set()
@@ -167,6 +169,8 @@ def _records(said: _Snapshot, data: bytes, path: Path, collections: Mapping[str,
             try:
                 record = collection.decode(row)
                 key = collection.key_of(record)
+                if is_edited:
+                    _check_fields(collection, row)
                 if key in keys:
                     raise msgspec.ValidationError(f"there is another one with the {collection.key} {key!r}")
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -180,6 +184,13 @@ def _records(said: _Snapshot, data: bytes, path: Path, collections: Mapping[str,
                 raise StoreFormatError(f"{path} has {name} {key}, beyond its last number {said.seq}", hint=_EDIT)
             keys.add(key)
             yield Change(collection, key, record)
+
+
+def _check_fields(collection: Collection[Any], row: msgspec.Raw) -> None:
+    """Refuse a field that a person misspelt: it would be gone without a word in the next snapshot."""
+    for name in msgspec.json.decode(row):
+        if name not in collection.fields:
+            raise msgspec.ValidationError(f"there is no field {name!r}")
 
 
 def _known(name: str, collections: Mapping[str, Collection[Any]], path: Path) -> Collection[Any]:
