@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -113,7 +114,7 @@ class Overlay:
         self._late = late
         self._spoiled: tuple[int, Exception] | None = None
         self._layers = [_Layer()]
-        self._held: dict[tuple[str, Any], Any] = {}
+        self._held: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
         self._found: dict[tuple[str, str, Any], Any] = {}
         # A session that writes counts on; one that reads has to look, which most reads do not need.
         self._seq = session.seq if is_writable else None
@@ -143,14 +144,17 @@ class Overlay:
             if place in layer.writes:
                 found = layer.writes[place][2]
                 return found
-        if place not in self._held:
-            self._held[place] = self._session.get(collection, key)
-        found = self._held[place]
+        held = self._held[collection.name]
+        if key not in held:
+            held[key] = self._session.get(collection, key)
+        found = held[key]
         return found
 
     def get_many(self, collection: Collection[R], keys: Iterable[Any]) -> dict[Any, R]:
         """See Transaction."""
         self._check_time()
+        if not self._is_writable:
+            return self._base(collection, list(keys))
         found: dict[Any, R | None] = {}
         missing = []
         for key in keys:
@@ -167,13 +171,15 @@ class Overlay:
 
     def _base(self, collection: Collection[R], keys: Sequence[Any]) -> dict[Any, R]:
         """Read what the session holds, once per record."""
-        name, held = collection.name, self._held
-        unknown = [key for key in keys if (name, key) not in held]
+        held = self._held[collection.name]
+        unknown = [key for key in keys if key not in held] if held else keys
         if unknown:
             read = self._session.get_many(collection, unknown)
-            for key in unknown:
-                held[name, key] = read.get(key)
-        return {key: held[name, key] for key in keys if held[name, key] is not None}
+            held.update(read)
+            if len(read) == len(keys):
+                return read
+            held.update((key, None) for key in unknown if key not in read)
+        return {key: held[key] for key in keys if held[key] is not None}
 
     def put(self, collection: Collection[R], record: R, *, expected_version: int | None = None) -> None:
         """See Transaction."""
@@ -277,7 +283,7 @@ class Overlay:
             read = self._session.find(collection, field, value)
             self._found[place] = None if read is None else collection.key_of(read)
             if read is not None:
-                self._held.setdefault((collection.name, collection.key_of(read)), read)
+                self._held[collection.name].setdefault(collection.key_of(read), read)
         key = self._found[place]
         record = None if key is None else self.get(collection, key)
         return [record] if record is not None and to_scalar(getattr(record, field)) == value else []
@@ -315,20 +321,20 @@ class Overlay:
 
     def _hand_over(self, layer: _Layer) -> None:
         by_collection: dict[str, tuple[Collection[Any], list[Any]]] = {}
-        for place, (collection, key, _) in layer.writes.items():
-            if place not in self._held:
+        for collection, key, _ in layer.writes.values():
+            if key not in self._held[collection.name]:
                 by_collection.setdefault(collection.name, (collection, []))[1].append(key)
         for collection, keys in by_collection.values():
             self._base(collection, keys)
         writes = [
-            Write(collection, key, self._held[collection.name, key], after)
+            Write(collection, key, self._held[collection.name][key], after)
             for collection, key, after in layer.writes.values()
-            if after is not self._held[collection.name, key]
+            if after is not self._held[collection.name][key]
         ]
         if writes:
             self._session.write(writes)
         for write in writes:
-            self._held[write.collection.name, write.key] = write.after
+            self._held[write.collection.name][write.key] = write.after
         for collection, records in _grouped(layer.appends):
             self._session.append(collection, records)
         layer.writes.clear()
