@@ -1,4 +1,4 @@
-"""Stores around stores, in any order: cached, observed, read-only, metered."""
+"""Stores around stores, in any order: cached, observed, read-only, metered. May import `storage`, never a backend."""
 
 from .cached import CachedStore, CacheFigures
 from .metered import Figures, Histogram, MeteredStore

@@ -11,18 +11,17 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from ...errors import InputError, StorageError
+from ...errors import ConfigError, InputError, StorageError
 from ...model.path import parse_pattern
 from ..collection import Collection
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Store, Transaction
 from ..query import Query
 from .around import StoreAround
-from .freshness import freshness_of
-from .reading import CacheReading, Change, Fill, FillingReading, NotingTransaction
-from .recent import Kept, Place, Recent, kept, kept_anew
+from .freshness import Heard, Look, exact_look
+from .reading import CacheReading, Change, Fill, FillingReading, MissError, NotingTransaction
+from .recent import Place, Recent, kept, kept_anew
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 class CacheFigures(msgspec.Struct, frozen=True):
@@ -77,7 +76,18 @@ class CachedStore(StoreAround):
         self._staleness = staleness.total_seconds()
         self._life = math.inf if time_to_live is None else time_to_live.total_seconds()
         self._clock = clock
-        self._fresh = freshness_of(inner, has_staleness=self._staleness > 0)
+        look = exact_look(inner)
+        if look is None and self._staleness <= 0:
+            raise ConfigError(
+                "this store cannot say at once that others changed it",
+                field="staleness",
+                hint="State for how long a read may show what was so before: staleness=timedelta(seconds=1).",
+            )
+        self._heard: Heard | None = None
+        if look is None:
+            self._heard = Heard(inner)
+            look = self._heard.look
+        self._look: Look = look
         self._recent = Recent(entries=entries, most_bytes=most_bytes)
         self._lock = threading.RLock()
         self._version: int | None = None
@@ -100,11 +110,13 @@ class CachedStore(StoreAround):
         """See Store."""
         await self.inner.open()
         self._forget()
-        self._fresh.open()
+        if self._heard is not None:
+            self._heard.open()
 
     async def close(self) -> None:
         """See Store."""
-        self._fresh.close()
+        if self._heard is not None:
+            self._heard.close()
         await self.inner.close()
         self._forget()
 
@@ -119,12 +131,12 @@ class CachedStore(StoreAround):
     def _current(self, now: float, *, is_sure: bool = False) -> int | None:
         """Return the version that the entries are of, having forgotten them if others wrote; None when it is unknown.
 
-        Within `staleness` of the last look it is believed, unless it has to be sure.
+        Within `staleness` of the last look at the store it is believed, unless it has to be sure.
         """
-        if not is_sure and now < self._looked + self._staleness:
+        if not is_sure and self._heard is None and now < self._looked + self._staleness:
             return self._version
         try:
-            found = self._fresh.version()
+            found = self._look()
         except StorageError:
             # The call that needs to know says what is wrong; a commit that was made must not fail here.
             found = None
@@ -140,15 +152,19 @@ class CachedStore(StoreAround):
         """See Store."""
         now = self._clock()
         if self._current(now) is not None:
-            asked = CacheReading(self, now)
+            turn, asked = self._turn, CacheReading(self._recent, now)
             try:
                 value = work(cast("Transaction", asked))
-            except BaseException:
-                # An error that came of a mixed or missing record is none.
-                if asked.is_whole():
+            except MissError:
+                return await self._read_through(work)
+            except Exception:
+                # An error that came of records of two moments is none.
+                if not asked.is_missed and turn == self._turn:
                     raise
             else:
-                if asked.is_whole():
+                if not asked.is_missed and turn == self._turn:
+                    with self._lock:
+                        self._hits += asked.hits
                     return value
         return await self._read_through(work)
 
@@ -176,6 +192,7 @@ class CachedStore(StoreAround):
         is_same = fill.version is not None and self._current(now, is_sure=True) == fill.version == self._version
         with self._lock:
             self._misses += fill.asked
+            self._expirations += sum(self._recent.drop_ended(place, now) for place in fill.found)
             if fill not in self._fills:
                 return
             self._fills.remove(fill)
@@ -187,11 +204,11 @@ class CachedStore(StoreAround):
                     self._recent.put(place, kept(record, end=end, moment=self._moment(fill)))
 
     def _life_of_an_entry(self) -> float:
-        return self._life if self._fresh.is_exact else min(self._life, self._staleness)
+        return self._life if self._heard is None else min(self._life, self._staleness)
 
     def _moment(self, origin: object) -> object:
         """Return what entries have in common that are true together: with exact versions, all there are."""
-        return None if self._fresh.is_exact else origin
+        return None if self._heard is None else origin
 
     async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
         """See Store."""
@@ -199,7 +216,7 @@ class CachedStore(StoreAround):
 
         def noting(tx: Transaction) -> T:
             change.begin()
-            change.before = 0 if self._fresh.is_exact else tx.seq
+            change.before = 0 if self._heard is None else tx.seq
             value = work(NotingTransaction(tx, change))
             self._announce(change)
             return value
@@ -232,7 +249,8 @@ class CachedStore(StoreAround):
 
     def _settle(self, change: Change, seq: int) -> None:
         """Serve what was committed. All that was announced before is committed too, or never will be."""
-        self._fresh.wrote(change.before, seq)
+        if self._heard is not None:
+            self._heard.wrote(change.before, seq)
         version = self._current(self._clock(), is_sure=True)
         with self._lock:
             self._turn += 1
@@ -259,27 +277,6 @@ class CachedStore(StoreAround):
         del self._pending[place]
         for fill in self._fills:
             fill.spoiled.add(place)
-
-    def find(self, place: Place, now: float) -> Kept | None:
-        """Return an entry that may be served, None where there is none."""
-        entry = self._recent.find(place)
-        if entry is None or now <= entry.end:
-            return entry
-        with self._lock:
-            self._expirations += self._recent.drop(place)
-        return None
-
-    def used(self, places: list[Place]) -> None:
-        """Count hits, and keep what was used longest."""
-        with self._lock:
-            self._hits += len(places)
-            for place in places:
-                self._recent.use(place)
-
-    @property
-    def turn(self) -> int:
-        """A number that differs once anything was announced, committed or forgotten."""
-        return self._turn
 
     def invalidate(self, collection: Collection[Any] | None = None, *, key: Any = None, pattern: str = "") -> int:
         """Forget entries: of one key, of the keys that match a path pattern, of a collection, or all; says how many.

@@ -158,8 +158,10 @@ class MeteredStore(StoreAround):
         with self._lock:
             for name, seconds in tally.took:
                 self._clocked[name].add(seconds)
-            self._sums.records.update(tally.records)
-            self._sums.errors.update(tally.errors)
+            for name, number in tally.records.items():
+                self._sums.records[name] += number
+            for name, number in tally.errors.items():
+                self._sums.errors[name] += number
             self._sums.read += tally.read
             self._sums.written += tally.written
 

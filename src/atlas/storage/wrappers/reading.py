@@ -4,31 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..collection import Collection
 from ..protocol import Transaction
 from .around import TransactionAround
-from .recent import Kept, Place
+from .recent import Place, Recent
 
 R = TypeVar("R")
-
-
-class Cache(Protocol):
-    """What a read asks of a cache."""
-
-    @property
-    def turn(self) -> int:
-        """A number that differs once anything was announced, committed or forgotten."""
-        ...
-
-    def find(self, place: Place, now: float) -> Kept | None:
-        """Return an entry that may be served, None where there is none."""
-        ...
-
-    def used(self, places: list[Place]) -> None:
-        """Count hits, and keep what was used longest."""
-        ...
 
 
 class MissError(BaseException):
@@ -36,24 +19,30 @@ class MissError(BaseException):
 
 
 class CacheReading:
-    """A transaction over the cache alone: gets are answered, all else is a miss."""
+    """A transaction over the cache alone: gets are answered, all else is a miss.
 
-    def __init__(self, cache: Cache, now: float) -> None:
-        self._cache = cache
+    Whether what it gave was true at one moment, its cache says afterwards.
+    """
+
+    __slots__ = ("_moment", "_now", "_recent", "hits", "is_missed")
+
+    def __init__(self, recent: Recent, now: float) -> None:
+        self._recent = recent
         self._now = now
-        self._turn = cache.turn
-        self._places: list[Place] = []
-        self._moments: set[object] = set()
-        self._is_missed = False
+        self._moment: object = None
+        self.hits = 0
+        self.is_missed = False
 
     def get(self, collection: Collection[R], key: Any) -> R | None:
         """See Transaction."""
-        place = (collection.name, key)
-        entry = self._cache.find(place, self._now)
-        if entry is None:
+        entry = self._recent.find((collection.name, key))
+        if entry is None or self._now > entry.end:
             raise self._missed()
-        self._moments.add(entry.moment)
-        self._places.append(place)
+        if entry.moment is not self._moment:
+            if self._moment is not None:
+                raise self._missed()
+            self._moment = entry.moment
+        self.hits += 1
         record: R | None = entry.record
         return record
 
@@ -63,18 +52,11 @@ class CacheReading:
         return {key: record for key, record in found.items() if record is not None}
 
     def _missed(self) -> MissError:
-        self._is_missed = True
+        self.is_missed = True
         return MissError()
 
     def __getattr__(self, name: str) -> Any:
         raise self._missed()
-
-    def is_whole(self) -> bool:
-        """Say whether all that was asked came from the cache, and was true at one moment; counts the hits."""
-        if self._is_missed or len(self._moments) > 1 or self._turn != self._cache.turn:
-            return False
-        self._cache.used(self._places)
-        return True
 
 
 class Fill:

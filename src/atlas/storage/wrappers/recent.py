@@ -50,13 +50,15 @@ class Recent:
         return len(self._entries)
 
     def find(self, place: Place) -> Kept | None:
-        """Return an entry, None where there is none."""
-        return self._entries.get(place)
-
-    def use(self, place: Place) -> None:
-        """Note that an entry was used, if it is still there."""
-        if place in self._entries:
-            self._entries.move_to_end(place)
+        """Return an entry, now the last that would have to leave; None where there is none."""
+        entry = self._entries.get(place)
+        if entry is not None:
+            try:
+                self._entries.move_to_end(place)
+            except KeyError:
+                # Another thread has dropped it just now.
+                return None
+        return entry
 
     def put(self, place: Place, entry: Kept) -> None:
         """Keep an entry, and let others go for it; one that alone is too large is not kept."""
@@ -77,6 +79,11 @@ class Recent:
             return False
         self.bytes -= gone.size
         return True
+
+    def drop_ended(self, place: Place, now: float) -> bool:
+        """Forget an entry whose time is over; says whether there was one."""
+        entry = self._entries.get(place)
+        return entry is not None and entry.end < now and self.drop(place)
 
     def drop_all(self, is_meant: Callable[[Place], bool]) -> int:
         """Forget the entries at certain places; says how many there were."""
