@@ -391,8 +391,8 @@ async def test_a_long_search_ends_at_the_deadline(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_long_read_leaves_the_event_loop_free(tmp_path: Path) -> None:
-    """It runs on a thread once it proves long; others are answered meanwhile."""
+async def test_a_long_read_holds_nobody_up(tmp_path: Path) -> None:
+    """It runs on a thread once it proves long, and sees its own moment; others read and write meanwhile."""
     store = await opened(tmp_path / "plan.json")
     await fill(store, varied())
     threads: list[int] = []
@@ -409,6 +409,9 @@ async def test_a_long_read_leaves_the_event_loop_free(tmp_path: Path) -> None:
 
     reading = asyncio.create_task(store.read(work))
     assert await asyncio.to_thread(entered.wait, 10)
+    await fill(store, [part("new")])
+    assert await store.read(lambda tx: tx.count(Query(PARTS))) == len(varied()) + 1
+    assert not reading.done()
     leave.set()
     assert await reading == len(varied())
     assert threads[0] == threading.get_ident() != threads[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import logging
@@ -9,7 +10,7 @@ import os
 import random
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,7 @@ async def test_a_snapshot_with_a_byte_that_is_no_text_is_refused_by_its_line(tmp
         ('"path":"older",', "", "line 14"),
         ('"size":3', '"sizes":3', "line 14, is no record of parts: there is no field 'sizes'"),
         ('"seq": 0', '"seq": -', "line 6"),
+        ('Z",', '",', "timezone"),
         ('"seq": 0', '"sequence": 0', "seq"),
         ('"format": "atlas-store"', '"format": "other"', "format"),
         ('"collections"', '"records"', "collections"),
@@ -412,6 +414,49 @@ async def test_a_snapshot_that_does_not_fit_leaves_everything_as_it_was(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("step", range(5))
+async def test_a_new_snapshot_may_fail_at_any_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, step: int
+) -> None:
+    """It is synced before it takes its place, and its place before the log goes; at each step all is there."""
+    path, beside = await made(tmp_path)
+    store, other = await opened(path), await opened(path)
+    steps: list[str] = []
+    number = path.parent.stat().st_ino
+
+    def stepped(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **how: Any) -> Any:
+            if name == "unlink" and given[0] != beside:
+                return real(*given, **how)
+            if len(steps) == step:
+                _fail()
+            is_folder = name == "sync" and os.fstat(given[0]).st_ino == number
+            steps.append("sync folder" if is_folder else name)
+            return real(*given, **how)
+
+        return call
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fsync", stepped("sync", os.fsync))
+        failing.setattr(Path, "replace", stepped("replace", Path.replace))
+        failing.setattr(Path, "unlink", stepped("unlink", Path.unlink))
+        if step < 4:
+            with pytest.raises(StorageError):
+                await store.maintain()
+        else:
+            await store.maintain()
+    assert steps == ["sync", "replace", "sync folder", "unlink"][:step]
+    late = await opened(path)
+    for reader in (store, other, late):
+        assert await ids(reader) == ["a", "b", "old", "older"]
+        await fill(reader, [part("next")])
+        await reader.transact(lambda tx: tx.delete(PARTS, "next"))
+        assert await reader.verify() == []
+    for reader in (store, other, late):
+        await reader.close()
+
+
+@pytest.mark.anyio
 async def test_a_new_snapshot_that_fails_is_put_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -545,6 +590,22 @@ def _write_and_kill(path: Path, ledger: Path, number: int, seconds: float) -> No
         process.kill()
 
 
+async def _followed(path: Path, most: int) -> None:
+    """Read while others write, until all is there: every commit whole, and none of them gone again."""
+    store = await opened(path)
+    last = 0
+    while last < most:
+        counters, parts, seq = await store.read(
+            lambda tx: (tx.query(Query(COUNTERS)), tx.count(Query(PARTS)), tx.count(Query(MARKS)))
+        )
+        value = counters[0].value if counters else 0
+        assert value == parts == seq
+        assert value >= last
+        last = value
+        await asyncio.sleep(0)
+    await store.close()
+
+
 @pytest.mark.anyio
 async def test_processes_that_write_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
     """Each sees all before it, through commits and new snapshots of the others."""
@@ -552,6 +613,8 @@ async def test_processes_that_write_at_once_lose_nothing_of_each_other(tmp_path:
     count = 150
     running = [start("write_parts.py", path, name, count, 20_000) for name in ("a", "b", "c")]
     with ended(*running):
+        async with asyncio.timeout(60):
+            await _followed(path, 3 * count)
         told = [line.split() for process in running for line in finished(process).splitlines()]
     assert sorted(int(value) for _, value, _ in told) == list(range(1, 3 * count + 1))
     store = await opened(path)

@@ -201,7 +201,7 @@ class Content:
             if self._working is None:
                 if is_hurried:
                     raise TooLongError
-                self._working = self.committed if self._is_inline else _copied(self.committed)
+                self._working = self.committed if self._is_inline else copied(self.committed)
             self._is_writing = True
         try:
             yield self._working
@@ -295,7 +295,7 @@ def _apply(state: State, commit: Commit) -> None:
     state.now = max(state.now, commit.now)
 
 
-def _copied(state: State) -> State:
+def copied(state: State) -> State:
     """Return a state of the same records that can be changed by itself."""
     made = State([table.collection for table in state.tables.values()])
     for name, table in state.tables.items():

@@ -20,7 +20,7 @@ from ..memory_session import State
 from ..overlay import Overlay
 from ..place import check_location, create_private, is_writable, prepare_folder, storage_error
 from ..protocol import Transaction
-from .content import Content
+from .content import Content, copied
 from .session import FileSession
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class Engine:
         self.commits = 0
         self.lock_waits = 0.0
         self._clock = clock
+        self._is_inline = is_inline
         self._is_forced = is_forced
         self._commit_seconds = 0.0
         self._untidy_at = COMPACT_BYTES
@@ -187,18 +188,27 @@ class Engine:
         self._has_committed = True
 
     def read(self, work: Callable[[Transaction], T], *, is_short: bool = False) -> T:
-        """Run `work` on what is committed; if it `is_short`, it raises TooLongError after `SHORT_SECONDS`."""
+        """Run `work` on what is committed; if it `is_short`, it raises TooLongError after `SHORT_SECONDS`.
+
+        Long work has a copy to itself, so that it holds nobody up.
+        """
         content = self.content
         if not content.mutex.acquire(timeout=SHORT_SECONDS if is_short else -1):
             raise TooLongError
         try:
             with self.translated():
                 content.catch_up(is_hurried=is_short)
-            end = time.monotonic() + SHORT_SECONDS if is_short else math.inf
-            session = FileSession(content.committed, self._clock(), deadline=end, late=TooLongError)
-            return work(Overlay(session, is_writable=False, deadline=end, late=TooLongError))
+            if is_short or self._is_inline:
+                return self._look(work, content.committed, SHORT_SECONDS if is_short else math.inf)
+            state = copied(content.committed)
         finally:
             content.mutex.release()
+        return self._look(work, state, math.inf)
+
+    def _look(self, work: Callable[[Transaction], T], state: State, seconds: float) -> T:
+        end = time.monotonic() + seconds
+        session = FileSession(state, self._clock(), deadline=end, late=TooLongError)
+        return work(Overlay(session, is_writable=False, deadline=end, late=TooLongError))
 
     def latest(self) -> int:
         """Return the last number committed by any process."""

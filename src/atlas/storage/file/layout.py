@@ -12,7 +12,7 @@ from datetime import datetime
 from hashlib import blake2b
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -68,17 +68,20 @@ class _Kind(msgspec.Struct):
     version: int
 
 
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class _Snapshot(msgspec.Struct):
     store: str
     generation: int
     seq: int
-    now: datetime
+    now: _Time
     collections: dict[str, list[msgspec.Raw]]
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
     seq: int
-    now: datetime
+    now: _Time
     put: dict[str, list[Any]] = {}
     delete: dict[str, list[Any]] = {}
 
