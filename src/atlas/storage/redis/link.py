@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreFullError, StoreReadOnlyError
 from .address import Address
-from .scripts import Script
+from .scripts import READ, Script, packed
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 20.0
@@ -23,6 +23,14 @@ ANSWER_SECONDS = 20.0
 _KINDS: dict[str, Any] = {"redis": Connection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
 _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 _CODE = re.compile(r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|NOPERM|NOAUTH|WRONGPASS|BUSY|MOVED|CROSSSLOT)\b")
+
+_NOT_ALLOWED = re.compile(r"user executing the script can't|ACL failure in script")
+_CODES = (
+    (exceptions.OutOfMemoryError, "OOM"),
+    (exceptions.ReadOnlyError, "READONLY"),
+    (exceptions.NoPermissionError, "NOPERM"),
+)
+"""The driver takes the code away from errors that it has a class for."""
 
 
 class ServerLostError(StorageError):
@@ -50,7 +58,6 @@ class Link:
         return _KINDS[self._address.kind](
             **self._address.arguments,
             protocol=2,
-            client_name="atlas",
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
             retry=Retry(NoBackoff(), 0),
@@ -65,24 +72,31 @@ class Link:
         twice. Raises ServerLostError, or what the server refuses with.
         """
         sent = [("MULTI",), *commands, ("EXEC",)] if is_atomic else commands
-        connection, is_fresh = self._taken()
-        try:
-            replies = self._exchange(connection, sent)
-        except _LOST as error:
-            if is_fresh or not is_repeatable or isinstance(error, exceptions.TimeoutError):
-                raise self._translated(error) from error
-            self._forget_idle()
-            try:
-                replies = self._exchange(self.connection(), sent)
-            except _LOST as second:
-                raise self._translated(second) from second
+        replies = self._sent(sent, is_repeatable=is_repeatable)
         wrong = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if isinstance(wrong, exceptions.OutOfMemoryError) and is_atomic:
+            # A server that is full takes no MULTI, but may still be read.
+            whole: list[Any] = self.run(READ, (), (packed(commands),))
+            return whole
         if is_atomic and wrong is None:
             replies = replies[-1]
             wrong = next((reply for reply in replies if isinstance(reply, Exception)), None)
         if wrong is not None:
             raise self._translated(wrong) from wrong
         return replies
+
+    def _sent(self, commands: Sequence[Sequence[Any]], *, is_repeatable: bool) -> list[Any]:
+        connection, is_fresh = self._taken()
+        try:
+            try:
+                return self._exchange(connection, commands)
+            except _LOST as error:
+                if is_fresh or not is_repeatable or isinstance(error, exceptions.TimeoutError):
+                    raise
+                self._forget_idle()
+            return self._exchange(self.connection(), commands)
+        except (*_LOST, exceptions.RedisError) as error:
+            raise self._translated(error) from error
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, is_repeatable: bool = True) -> Any:
         """Return what a script returns; a server that does not know it yet is told it."""
@@ -153,7 +167,8 @@ class Link:
         """Return the error of the tree; the driver's words name hosts and commands, never a password."""
         place, text = self._address.url, str(error)
         found = _CODE.search(text)
-        code = found.group(1) if found else ""
+        code = next((named for kind, named in _CODES if isinstance(error, kind)), found.group(1) if found else "")
+        code = "NOPERM" if _NOT_ALLOWED.search(text) else code
         if isinstance(error, exceptions.AuthenticationError) or code in {"NOAUTH", "WRONGPASS"}:
             return StorageError(
                 f"{place} does not know this user and password", hint="Give them in the store URL; nothing was changed."

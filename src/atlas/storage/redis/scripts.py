@@ -56,8 +56,8 @@ if not redis.call('ZSCORE', KEYS[2], ARGV[1]) then
 end
 local place = redis.call('ZRANK', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[3], now + (place == 0 and ARGV[2] or {WAITER_MILLIS}), ARGV[1])
-local found = redis.call('HMGET', KEYS[1], 'commit', 'seq', 'now', 'format')
-return {{place, found[1], found[2], found[3], found[4]}}
+local found = redis.call('HMGET', KEYS[1], 'commit', 'last', 'seq', 'now', 'format', 'indexes')
+return {{place, unpack(found, 1, 6)}}
 """)
 
 DROP = _script("""
@@ -69,10 +69,11 @@ return redis.call('ZREM', KEYS[2], ARGV[1])
 
 COMMIT = _script(f"""
 -- Apply a batch if nothing was committed since it was read for, and leave the line.
--- KEYS meta, images, weight, feed, line, alive; ARGV expected, next, slot, commit's token, line's token, seq, now,
--- format, batch. The first write is one that a full or read-only server refuses: nothing has happened then.
-if (redis.call('HGET', KEYS[1], 'commit') or '0') ~= ARGV[1] then return 0 end
-local batch = cmsgpack.unpack(ARGV[9])
+-- KEYS meta, images, weight, feed, line, alive; ARGV expected and its token, next, slot, token, line's token,
+-- seq, now, format, indexes, batch. The first write is one that a full or read-only server refuses, before any other.
+local found = redis.call('HMGET', KEYS[1], 'commit', 'last')
+if (found[1] or '0') ~= ARGV[1] or (found[2] or '') ~= ARGV[2] then return 0 end
+local batch = cmsgpack.unpack(ARGV[11])
 local function each(name, key, items)
   for i = 1, #items, 1000 do redis.call(name, key, unpack(items, i, math.min(i + 999, #items))) end
 end
@@ -93,7 +94,8 @@ for _, part in ipairs(batch[1]) do
   remember(part[1], part[2], fields)
 end
 local before = redis.call('HGET', KEYS[1], 'seq') or '0'
-redis.call('HSET', KEYS[1], 'commit', ARGV[2], 'seq', ARGV[6], 'now', ARGV[7], 'format', ARGV[8], ARGV[3], ARGV[4])
+redis.call('HSET', KEYS[1], ARGV[4], ARGV[5], 'commit', ARGV[3], 'last', ARGV[5], 'seq', ARGV[7], 'now', ARGV[8],
+  'format', ARGV[9], 'indexes', ARGV[10])
 for _, key in ipairs(batch[3]) do redis.call('DEL', key) end
 for _, part in ipairs(batch[1]) do
   each('HSET', part[2], part[3])
@@ -105,28 +107,54 @@ for _, part in ipairs(batch[2]) do
 end
 redis.set_repl(redis.REPL_NONE)
 if size < {IMAGES_BYTES // 4} then
-  local image = cmsgpack.pack({{ARGV[2], images}})
+  local image = cmsgpack.pack({{ARGV[2], ARGV[5], images}})
   local weight = (tonumber(redis.call('GET', KEYS[3])) or 0) + #image
   while weight > {IMAGES_BYTES} do
     local gone = redis.call('ZPOPMIN', KEYS[2])
     if not gone[1] then weight = #image break end
     weight = weight - #gone[1]
   end
-  redis.call('ZADD', KEYS[2], ARGV[2], image)
+  redis.call('ZADD', KEYS[2], ARGV[3], image)
   redis.call('SET', KEYS[3], string.format('%.0f', weight))
 end
-if before ~= ARGV[6] then redis.call('XADD', KEYS[4], 'MAXLEN', 16, '*', 'seq', ARGV[6]) end
-redis.call('ZREM', KEYS[5], ARGV[5])
-redis.call('ZREM', KEYS[6], ARGV[5])
+if before ~= ARGV[7] then redis.call('XADD', KEYS[4], 'MAXLEN', 16, '*', 'seq', ARGV[7]) end
+redis.call('ZREM', KEYS[5], ARGV[6])
+redis.call('ZREM', KEYS[6], ARGV[6])
 return 1
+""")
+
+READ = _script("""
+-- Return the replies to commands that read: ARGV the commands.
+local replies = {}
+for i, command in ipairs(cmsgpack.unpack(ARGV[1])) do replies[i] = redis.call(unpack(command)) end
+return replies
 """)
 
 SETTLE = _script(f"""
 -- Say what became of a commit whose answer was lost: 1 it is in, 0 it is not and will not be, -1 nobody knows.
--- KEYS meta; ARGV expected, next, slot, token. One still under way is kept out by a commit of nothing.
-local commit = redis.call('HGET', KEYS[1], 'commit') or '0'
-if redis.call('HGET', KEYS[1], ARGV[3]) == ARGV[4] then return 1 end
-if tonumber(commit) - tonumber(ARGV[1]) >= {SLOTS} then return -1 end
-if commit == ARGV[1] then redis.call('HSET', KEYS[1], 'commit', ARGV[2], ARGV[3], 'nothing') end
+-- KEYS meta; ARGV expected and its token, next, slot, token. One still under way is kept out by a commit of nothing.
+local found = redis.call('HMGET', KEYS[1], 'commit', 'last', ARGV[4])
+if found[3] == ARGV[5] then return 1 end
+if tonumber(found[1] or 0) - tonumber(ARGV[1]) >= {SLOTS} then return -1 end
+if (found[1] or '0') == ARGV[1] and (found[2] or '') == ARGV[2] then
+  redis.call('HSET', KEYS[1], 'commit', ARGV[3], 'last', ARGV[5] .. ' was nothing')
+end
 return 0
+""")
+
+PROBE = _script("""
+-- Do once, on a key of its own, what a commit does, which would else stop half way: KEYS probe.
+redis.set_repl(redis.REPL_NONE)
+redis.call('HSET', KEYS[1], 'a', 1)
+redis.call('HGET', KEYS[1], 'a')
+redis.call('HMGET', KEYS[1], 'a')
+redis.call('HDEL', KEYS[1], 'a')
+redis.call('ZADD', KEYS[1], 0, 'a')
+redis.call('ZREM', KEYS[1], 'a')
+redis.call('ZPOPMIN', KEYS[1])
+redis.call('SET', KEYS[1], 'a')
+redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+redis.call('XADD', KEYS[1], 'MAXLEN', 16, '*', 'a', 1)
+return redis.call('DEL', KEYS[1])
 """)

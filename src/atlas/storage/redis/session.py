@@ -15,6 +15,7 @@ from ..refusing import refers_to_nothing
 from .finding import Reader, ranged
 from .layout import behind, encoded, key_of_member
 from .snapshot import Local, Snapshot
+from .turn import Batch
 
 R = TypeVar("R")
 
@@ -154,7 +155,7 @@ class RedisSession(Reader):
         """See Session."""
         del self._marks[level]
 
-    def batch(self) -> tuple[list[Any], list[Any]] | None:
+    def batch(self) -> Batch | None:
         """Return records and index members to put and to remove, None where nothing changed."""
         parts: dict[str, tuple[str, str, list[Any], list[Any]]] = {}
         members: dict[str, tuple[str, list[Any], list[Any]]] = {}
@@ -169,7 +170,7 @@ class RedisSession(Reader):
             else:
                 part[2].extend((str(key), encode(after)))
             _add_members(members, local, before, after)
-        return (list(parts.values()), list(members.values())) if parts else None
+        return (list(parts.values()), list(members.values()), ()) if parts else None
 
 
 def _add_members(members: dict[str, tuple[str, list[Any], list[Any]]], local: Local, before: Any, after: Any) -> None:

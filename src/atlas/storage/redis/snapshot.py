@@ -29,20 +29,32 @@ class MovedError(BaseException):
 
 
 class Moment(NamedTuple):
-    """Where the store stands: the number of the last commit, the last number appended, the last time."""
+    """Where the store stands: the last commit by number and by name, the last number appended, the last time.
+
+    The name tells commits of one number apart, when a server that lost some gives their numbers again.
+    """
 
     commit: int
+    last: str
     seq: int
     now: datetime
 
 
-def moment_of(fields: Sequence[bytes | None]) -> Moment:
-    """Return the moment that the fields commit, seq, now and format tell of; refuses a newer format."""
-    commit, seq, now, written = fields
+META = ("commit", "last", "seq", "now", "format", "indexes")
+
+
+def moment_of(fields: Sequence[bytes | None], digest: str | None) -> Moment:
+    """Return the moment that the fields of `META` tell of; refuses another format, or indexes of another `digest`."""
+    commit, last, seq, now, written, indexes = fields
     if written is not None and int(written) > FORMAT:
         raise StoreNewerError(f"the store has format {int(written)}; this Atlas knows up to {FORMAT}")
+    if digest is not None and indexes is not None and indexes.decode() != digest:
+        raise StoreNewerError(
+            "another program has given the store other indexes while it was open",
+            hint="Open the store again, and use the same Atlas everywhere.",
+        )
     time = datetime.fromisoformat(now.decode()).astimezone(UTC) if now else datetime.min.replace(tzinfo=UTC)
-    return Moment(int(commit or 0), int(seq or 0), time)
+    return Moment(int(commit or 0), (last or b"").decode(), int(seq or 0), time)
 
 
 class Local:
@@ -67,7 +79,7 @@ class Snapshot:
         self._link = link
         self.layout = layout
         self._moment = at
-        self._through = at.commit if at else 0
+        self._through = at
         self._is_strict = at is not None
         self._kept = kept
         self._locals: dict[str, Local] = {}
@@ -95,35 +107,37 @@ class Snapshot:
         """Return the replies; records changed since the moment are `hidden` afterwards. Raises MovedError."""
         if self._kept is not None:
             self._kept()
-        meta = ("HMGET", self.layout.meta, "commit", "seq", "now", "format")
-        if self._moment is None or self._is_strict:
+        meta = ("HMGET", self.layout.meta, *META)
+        if self._through is None or self._is_strict:
             found, *replies = self._link.ask([meta, *commands], is_atomic=True)
-            self._begin(found)
+            self._begin(moment_of(found, self.layout.digest))
             return replies
-        images = ("ZRANGEBYSCORE", self.layout.images, f"({self._through}", "+inf")
+        images = ("ZRANGEBYSCORE", self.layout.images, f"({self._through.commit}", "+inf")
         found, made, *replies = self._link.ask([meta, images, *commands], is_atomic=True)
-        self._go_on(moment_of(found).commit, made)
+        self._go_on(moment_of(found, self.layout.digest), made)
         return replies
 
-    def _begin(self, found: Sequence[bytes | None]) -> None:
-        moment = moment_of(found)
-        if self._moment is None:
-            self._moment, self._through = moment, moment.commit
-        elif moment.commit != self._through:
+    def _begin(self, moment: Moment) -> None:
+        if self._through is None:
+            self._moment = self._through = moment
+        elif moment.last != self._through.last:
             raise MovedError
 
-    def _go_on(self, commit: int, made: Sequence[bytes]) -> None:
+    def _go_on(self, moment: Moment, made: Sequence[bytes]) -> None:
         """Put back what the commits since the last question changed."""
-        if commit == self._through:
-            return
-        images = [msgspec.msgpack.decode(image) for image in made]
-        if [int(number) for number, _ in images] != list(range(self._through + 1, commit + 1)):
-            raise MovedError
-        for _, changes in images:
+        assert self._through is not None
+        last = self._through.last
+        for image in made:
+            before, after, changes = msgspec.msgpack.decode(image)
+            if before != last:
+                raise MovedError
+            last = after
             for name, key, text in changes:
                 if name in self.layout.shelves:
                     self._put_back(self.layout.shelves[name].collection, key, text)
-        self._through = commit
+        if last != moment.last:
+            raise MovedError
+        self._through = moment
 
     def _put_back(self, collection: Collection[Any], key: str, text: Any) -> None:
         local = self.local(collection)

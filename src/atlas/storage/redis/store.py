@@ -85,7 +85,7 @@ class RedisStore:
         self._engine.is_open = True
 
     def _ready(self) -> upkeep.Persistence:
-        self._engine.latest()
+        upkeep.fit(self._engine)
         return upkeep.persistence(self._link)
 
     async def _away(self, run: Callable[[], T]) -> T:
@@ -108,6 +108,7 @@ class RedisStore:
         job = Job(work, time.monotonic() + timeout.total_seconds())
         if self._is_inline:
             self._engine.run([job])
+            self._tidy()
         else:
             if self._committer is None:
                 self._committer = Committer(self._engine, committed=self._tell)
@@ -117,6 +118,15 @@ class RedisStore:
         if self._is_inline:
             self._tell(job.seq)
         return Committed(job.value, job.seq)
+
+    def _tidy(self) -> None:
+        """See Committer: what fails here ends by itself."""
+        try:
+            self._engine.tidy()
+        except StorageError as error:
+            import logging
+
+            logging.getLogger(__name__).warning("tidying up was put off: %s", error)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""

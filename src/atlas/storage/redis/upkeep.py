@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from ...errors import StorageError
+from ...errors import StorageError, StoreBusyError, StoreFullError, StoreReadOnlyError
 from ..collection import to_scalar
+from ..protocol import DEFAULT_TIMEOUT
 from .engine import Engine
 from .layout import Shelf
 from .link import Link
-from .snapshot import moment_of, record_of
+from .scripts import PROBE
+from .snapshot import META, MovedError, moment_of, record_of
+from .turn import Batch
 
 
 class Persistence(msgspec.Struct, frozen=True):
@@ -59,12 +65,11 @@ class _Check:
     def __init__(self, engine: Engine, shelf: Shelf) -> None:
         self._shelf = shelf
         references = shelf.collection.references
-        commands: list[tuple[Any, ...]] = [("HMGET", engine.layout.meta, "commit", "seq", "now", "format")]
-        commands.append(("HGETALL", shelf.records))
+        commands: list[tuple[Any, ...]] = [("HMGET", engine.layout.meta, *META), ("HGETALL", shelf.records)]
         commands += [("ZRANGE", index.place, 0, -1) for index in shelf.indexes]
         commands += [("HKEYS", engine.layout.shelves[target].records) for target in references.values()]
         meta, pairs, *rest = engine.link.ask(commands, is_atomic=True)
-        self.moment = moment_of(meta)
+        self.moment = moment_of(meta, None)
         texts = iter(pairs)
         self.records = {
             shelf.key_from(key.decode()): record_of(shelf.collection, text)
@@ -108,7 +113,53 @@ class _Check:
         return found
 
 
+def fit(engine: Engine) -> None:
+    """Have the store keep the indexes that the collections declare, where it keeps others, or is new."""
+    (found,) = engine.link.ask([("HMGET", engine.layout.meta, *META)])
+    moment_of(found, None)
+    with contextlib.suppress(StoreReadOnlyError, StoreFullError):  # what cannot be written can still be read
+        engine.link.run(PROBE, (engine.layout.probe,), ())
+    if found[-1] is None or found[-1].decode() != engine.layout.digest:
+        _mend(engine)
+
+
 def maintain(engine: Engine, *, analyze: bool) -> dict[str, Any]:
-    """Make indexes that do not fit their records anew; returns sizes before and after in bytes."""
+    """Mend indexes that do not fit their records; returns sizes before and after in bytes."""
     before = size(engine)
+    if any(_Check(engine, shelf).wrong() for shelf in engine.layout.shelves.values()):
+        _mend(engine)
     return {"before": before, "after": size(engine), "analyzed": analyze}
+
+
+def _mend(engine: Engine) -> None:
+    """Bring all indexes to what the records say, in one commit."""
+    turn, end = engine.turn(), time.monotonic() + DEFAULT_TIMEOUT.total_seconds()
+    try:
+        while True:
+            moment = turn.wait(end, is_checked=False)
+            if moment is None:
+                raise StoreBusyError("other writers held the store while its indexes were to be mended")
+            try:
+                turn.commit(_mending(engine), seq=moment.seq, now=moment.now, until=end)
+            except MovedError:
+                turn.lengthen()
+            else:
+                return
+    finally:
+        if turn.is_in_line:
+            turn.leave()
+
+
+def _mending(engine: Engine) -> Batch:
+    layout = engine.layout
+    (declared,) = engine.link.ask([("ZRANGE", layout.declared, 0, -1)])
+    stale = sorted({place.decode() for place in declared} - set(layout.indexes))
+    members: list[Any] = [(layout.declared, _scored(layout.indexes), stale)]
+    for shelf in layout.shelves.values():
+        for place, (missing, extra) in _Check(engine, shelf).wrong().items():
+            members.append((place, _scored(missing), list(extra)))
+    return [], members, stale
+
+
+def _scored(members: Iterable[Any]) -> list[Any]:
+    return [part for member in members for part in (0, member)]

@@ -1,0 +1,125 @@
+"""One writer's turn: standing in line, keeping the lease, and the commit that ends it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from ...errors import StorageError, StoreClosedError
+from ..collection import to_scalar
+from . import scripts
+from .layout import Layout
+from .link import Link, ServerLostError
+from .snapshot import FORMAT, Moment, MovedError, Snapshot, moment_of
+
+LEASE_SECONDS = 5.0
+"""A writer that neither asks nor commits for so long loses its turn."""
+
+SETTLE_SECONDS = 5.0
+"""For so long it is asked what became of a commit whose answer was lost."""
+
+SETTLE_AGAIN_SECONDS = 0.05
+
+Batch = tuple[Sequence[Any], Sequence[Any], Sequence[str]]
+"""Records to put and to remove, members of indexes to put and to remove, and keys to remove as a whole."""
+
+
+class Turn:
+    """The turn to write. It keeps others from working in vain; that they did not is decided at the commit."""
+
+    def __init__(self, link: Link, layout: Layout, *, closing: threading.Event) -> None:
+        self.is_in_line = False
+        self._link = link
+        self._layout = layout
+        self._closing = closing
+        self._token = uuid.uuid4().hex
+        self._commits = 0
+        self._lease = LEASE_SECONDS
+        self._renewed = 0.0
+        self._moment: Moment | None = None
+
+    def wait(self, end: float, *, is_checked: bool = True) -> Moment | None:
+        """Return where the store stands once it is this writer's turn; None when that is not so before `end`."""
+        while True:
+            place, moment = self._take(is_checked=is_checked)
+            if place == 0:
+                self._moment = moment
+                return moment
+            left = end - time.monotonic()
+            if left <= 0:
+                return None
+            if self._closing.wait(min(0.001 * place, 0.02, left)):
+                raise StoreClosedError("the store was closed while others held the turn to write")
+
+    def _take(self, *, is_checked: bool = True) -> tuple[int, Moment]:
+        layout = self._layout
+        keys = (layout.meta, layout.line, layout.alive, layout.ticket)
+        self.is_in_line = True
+        place, *found = self._link.run(scripts.TAKE, keys, (self._token, int(self._lease * 1000)))
+        self._renewed = time.monotonic()
+        return int(place), moment_of(found, layout.digest if is_checked else None)
+
+    def snapshot(self) -> Snapshot:
+        """Return the moment of this turn, to be read from."""
+        return Snapshot(self._link, self._layout, at=self._moment, kept=self._keep)
+
+    def _keep(self) -> None:
+        """Renew the lease while the work goes on asking; raises MovedError when the turn was lost."""
+        if time.monotonic() - self._renewed > self._lease / 4:
+            place, moment = self._take()
+            if place or moment != self._moment:
+                raise MovedError
+
+    def lengthen(self) -> None:
+        """Ask for a longer lease, now that others came between."""
+        self._lease *= 2
+
+    def leave(self) -> None:
+        """Leave the line, having committed nothing; raises StorageError, and then the lease runs out by itself."""
+        self.is_in_line = False
+        self._link.run(scripts.DROP, (self._layout.line, self._layout.alive), (self._token,))
+
+    def commit(self, batch: Batch, *, seq: int, now: datetime, until: float) -> None:
+        """Apply the batch and end the turn; raises MovedError when something was committed since it began.
+
+        Where the answer is lost, it is asked until the time `until` what became of it.
+        """
+        assert self._moment is not None
+        before, layout = self._moment, self._layout
+        self._commits += 1
+        token = f"{self._token}.{self._commits}"
+        which = (before.commit, before.last, before.commit + 1, f"by{before.commit % scripts.SLOTS}", token)
+        keys = (layout.meta, layout.images, layout.weight, layout.feed, layout.line, layout.alive)
+        rest = (self._token, seq, to_scalar(now), FORMAT, layout.digest, scripts.packed(batch))
+        try:
+            is_in = self._link.run(scripts.COMMIT, keys, (*which, *rest), is_repeatable=False)
+        except ServerLostError as error:
+            is_in = self._settle(which, until, error)
+        if not is_in:
+            raise MovedError
+        self.is_in_line = False
+
+    def _settle(self, which: tuple[Any, ...], until: float, lost: ServerLostError) -> bool:
+        """Find out what became of a commit whose answer was lost; says whether it is in."""
+        end = min(until, time.monotonic() + SETTLE_SECONDS)
+        found: int | None = None
+        while found is None:
+            try:
+                found = self._link.run(scripts.SETTLE, (self._layout.meta,), which)
+            except StorageError as error:
+                if time.monotonic() > end or self._closing.wait(SETTLE_AGAIN_SECONDS):
+                    raise _unknown() from error
+        if found < 0:
+            raise _unknown() from lost
+        return bool(found)
+
+
+def _unknown() -> ServerLostError:
+    return ServerLostError(
+        "the connection was lost during the commit, and the server does not say what became of it",
+        hint="Read whether the change is there before you make it again, or repeat it with the same idempotency key.",
+    )
