@@ -15,10 +15,12 @@ import msgspec
 
 from ..errors import StorageError, StoreBusyError, StoreClosedError
 from .collection import Collection
+from .explaining import Step
 from .listeners import Listeners
 from .memory_session import MemorySession, State
 from .overlay import Overlay
 from .protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
+from .query import Query
 
 T = TypeVar("T")
 
@@ -145,6 +147,12 @@ class MemoryStore:
             for key, record in records.items():
                 state.tables[name].put(key, record)
         return state
+
+    async def explain(self, query: Query[Any]) -> tuple[Step, ...]:
+        """See Explains."""
+        await asyncio.sleep(0)
+        with self._turn(DEFAULT_TIMEOUT):
+            return self._state.explain(query)
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store. There is nothing to give back; the size is that of the records as JSON."""

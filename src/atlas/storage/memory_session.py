@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -14,6 +14,9 @@ from .evaluate import aggregate_rows, count_rows, select_rows
 from .overlay import Write
 from .query import Both, Compare, Query
 from .refusing import refers_to_nothing
+
+if TYPE_CHECKING:
+    from .explaining import Step
 
 R = TypeVar("R")
 Index = dict[Any, dict[Any, None]]
@@ -67,6 +70,12 @@ class Table:
         index = self.indexes.get(part.field)
         return None if index is None else {key for value in values for key in index.get(value, ())}
 
+    def fields_of(self, part: Any) -> list[str]:
+        """Return the fields of a condition that `among` looks up."""
+        if isinstance(part, Both):
+            return [field for inner in part.parts for field in self.fields_of(inner)]
+        return [part.field] if isinstance(part, Compare) and self.among(part) is not None else []
+
 
 class State:
     """All that a memory store holds."""
@@ -84,6 +93,15 @@ class State:
     def size(self) -> int:
         """Return the bytes of all records as JSON."""
         return sum(len(encode(record)) for table in self.tables.values() for record in table.records.values())
+
+    def explain(self, query: Query[Any]) -> tuple[Step, ...]:
+        """Return the steps that a query takes over these records."""
+        from .explaining import looked_at
+
+        table = self.tables[query.collection.name]
+        keys = table.among(query.condition)
+        fields = table.fields_of(query.condition)
+        return looked_at(query, len(table.records), ", ".join(fields) or None, None if keys is None else len(keys))
 
     def missing(self, table: Table, record: Any) -> tuple[str, Any] | None:
         """Return a reference of `record` that leads nowhere, with its field."""

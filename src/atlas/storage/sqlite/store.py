@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from ..committing import Committer
+    from ..explaining import Step
 
 T = TypeVar("T")
 
@@ -192,6 +193,10 @@ class SqliteStore:
         if seq > self._seen:
             self._seen = seq
             self._listeners.tell(seq)
+
+    async def explain(self, query: Query[Any]) -> tuple[Step, ...]:
+        """See Explains."""
+        return await self._apart(lambda: upkeep.explain(self._database, query))
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store."""
