@@ -146,7 +146,7 @@ class LoopLine(Line[N]):
     def stop(self) -> None:
         """See Line; a handler that is at work is cancelled."""
         super().stop()
-        self._handler = None
-        task = self._task
-        if task is not None:
+        # A cancelled task remembers where it was, and so the handler.
+        task, self._task, self._handler = self._task, None, None
+        if task is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(task.cancel)
