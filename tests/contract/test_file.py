@@ -391,6 +391,42 @@ async def test_a_long_search_ends_at_the_deadline(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_long_write_runs_on_a_thread_of_its_own(tmp_path: Path) -> None:
+    """A short one is done sooner where it is asked for; a long one would keep everybody else from the event loop."""
+    store = await opened(tmp_path / "plan.json")
+    await fill(store, [part("a")])
+    threads: list[int] = []
+    is_slow, entered, leave = False, threading.Event(), threading.Event()
+
+    def work(tx: Transaction) -> None:
+        threads.append(threading.get_ident())
+        tx.put(COUNTERS, Counter(id="n", value=len(threads)))
+        if is_slow and threads[-1] == here:
+            leave.wait(0.01)
+        elif is_slow:
+            entered.set()
+            leave.wait(10)
+        tx.append(MARKS, Mark(text="a"))
+
+    here = threading.get_ident()
+    for _ in range(100):
+        # A disk that was slow a moment ago is not waited for on the event loop.
+        store._engine._commit_seconds = 0.0
+        await store.transact(work)
+    assert here in threads
+    threads.clear()
+    is_slow = True
+    writing = asyncio.create_task(store.transact(work))
+    assert await asyncio.to_thread(entered.wait, 10)
+    assert await rows(store, Query(PARTS)) == [part("a")]
+    leave.set()
+    await writing
+    assert threads[-1] != here
+    assert await store.read(lambda tx: tx.get(COUNTERS, "n")) == Counter(id="n", value=len(threads))
+    await store.close()
+
+
+@pytest.mark.anyio
 async def test_a_long_read_holds_nobody_up(tmp_path: Path) -> None:
     """It runs on a thread once it proves long, and sees its own moment; others read and write meanwhile."""
     store = await opened(tmp_path / "plan.json")
@@ -514,6 +550,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], type[AtlasError]]] = {
     "a database": (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(4_080)), StoreFormatError),
     "another program's JSON": (lambda path: path.write_text('{"name": "x", "version": "1.0"}'), StoreFormatError),
     "a list": (lambda path: path.write_text("[]"), StoreFormatError),
+    "a deep nest": (lambda path: path.write_text('{"a":' * 100_000), StoreFormatError),
     "a number": (lambda path: path.write_text("1"), StoreFormatError),
 }
 

@@ -126,9 +126,9 @@ class Engine:
 
     def run_short(self, job: Job) -> bool:
         """See CommitEngine. What takes longer than `SHORT_SECONDS` is undone, to be run by `run` on a thread."""
-        if self._commit_seconds > SHORT_SECONDS or not self.content.is_writable or self.content.log.is_distrusted:
-            return False
-        if not self.lock.try_acquire():
+        # Making a log, or a snapshot in place of one that is distrusted, takes the disk several times as long.
+        is_ready = self.content.is_writable and self.content.log.is_there and not self.content.log.is_distrusted
+        if not is_ready or self._commit_seconds > SHORT_SECONDS or not self.lock.try_acquire():
             return False
         try:
             with self.translated():

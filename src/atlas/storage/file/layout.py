@@ -25,6 +25,7 @@ VERSION = 1
 
 _EDIT = "Mend it in an editor, put a copy in its place, or move it away to begin anew; it was not altered."
 _LOG_EDIT = "Put a copy of the store in place, or cut the log before that line, which loses the commits from there on."
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SUM = b'  "checksum": "'
 
 
@@ -120,12 +121,12 @@ def read_snapshot(data: bytes, path: Path, collections: Mapping[str, Collection[
         kind = msgspec.json.decode(data, type=_Kind)
     except msgspec.ValidationError as error:
         raise StoreFormatError(f"{path} is JSON, but not of an Atlas store: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise StoreFormatError(f"{path}{_line_of(data, str(error))} is not sound JSON: {error}", hint=_EDIT) from error
     _check_kind(kind, FORMAT, path)
     try:
         said = msgspec.json.decode(data, type=_Snapshot)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise StoreFormatError(f"{path} is damaged: {error}", hint=_EDIT) from error
     body, _, end = data.rpartition(_SUM)
     is_edited = end != checksum(body) + b'"\n}\n'
@@ -176,7 +177,7 @@ def _records(
                     _check_fields(collection, row)
                 if key in keys:
                     raise msgspec.ValidationError(f"there is another one with the {collection.key} {key!r}")
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except _UNREADABLE as error:
                 number = _line_at(data, data.find(bytes(row)))
                 raise StoreFormatError(
                     f"{path}, line {number}, is no record of {name}: {error}",
@@ -229,7 +230,7 @@ def read_commit(text: bytes, collections: Mapping[str, Collection[Any]], path: P
             for row in rows:
                 record = collection.decode(row)
                 changes.append(Change(collection, collection.key_of(record), record))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise StoreFormatError(f"{path} has a commit that cannot be read: {error}", hint=_LOG_EDIT) from error
     return Commit(line.seq, line.now, changes)
 
@@ -273,7 +274,7 @@ def read_log_head(text: bytes, path: Path) -> Head:
     try:
         _check_kind(msgspec.json.decode(text, type=_Kind), LOG_FORMAT, path)
         return msgspec.json.decode(text, type=Head)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise StoreFormatError(f"{path} is damaged: {error}", hint=_LOG_EDIT) from error
 
 

@@ -109,7 +109,7 @@ class Log:
             _write(self._handle, line, self.offset)
             self._sync_or_distrust()
         except BaseException:
-            self.cut()
+            self._cut()
             raise
         self.offset += len(line)
         self.lines += 1
@@ -129,9 +129,9 @@ class Log:
         logging.getLogger(__name__).warning(
             "%s ended in %d bytes of a commit that was never finished nor acknowledged", self.path, self.unread()
         )
-        self.cut()
+        self._cut()
 
-    def cut(self) -> None:
+    def _cut(self) -> None:
         """Take away what lies behind the last whole line: nobody was told that it is there."""
         assert self._handle is not None
         try:
