@@ -6,10 +6,11 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from psycopg import Connection, Error
+from psycopg import Connection, Cursor, Error
 from psycopg.pq import TransactionStatus
 
 from ...errors import StorageError, StoreBusyError, StoreReadOnlyError, StoreTimeoutError
@@ -18,14 +19,15 @@ from ..jobs import Job
 from ..overlay import Overlay
 from ..protocol import Transaction
 from .database import Database, insisting
-from .failures import AgainError, translated
+from .failures import AgainError, UnguardedError, translated
+from .line import Line
 from .schema import check_number
 from .session import PostgresSession, SnapshotSession
 
 T = TypeVar("T")
 
 IDLE_GRACE = 5.0
-"""How long beyond its deadline a transaction may sit idle before the server ends it, in seconds: its client is gone."""
+"""How long beyond its deadline a transaction may go on before the server ends it, in seconds: its client is gone."""
 
 
 class Engine:
@@ -116,56 +118,76 @@ class Engine:
             self.database.drop_writer()
 
     def _commit_all(self, connection: Connection, jobs: Sequence[Job], until: float, *, is_guarded: bool) -> bool:
-        """Run the jobs and commit; says False when an unguarded job failed after it wrote, and all must run again.
+        """Run the jobs and commit; says False when unguarded ones have to run again, each guarded by a savepoint.
 
-        A savepoint for each job costs a round trip, so the first attempt does without.
+        Unguarded, nothing that is written is waited for: a refusal may come up anywhere, and ends them all.
         """
+        line = Line(connection, is_piped=not is_guarded)
+        try:
+            ended = line.run(lambda: self._run_all(line, jobs, until))
+        except (Error, UnguardedError):
+            if is_guarded or connection.closed:
+                raise
+            connection.execute("ROLLBACK")
+            return False
+        finally:
+            if not connection.closed:
+                # Refused or done: the server has answered.
+                self._in_doubt = None
+        if ended is None:
+            connection.execute("ROLLBACK")
+            return len(self._started) == 1
+        if ended.statusmessage != "COMMIT":
+            raise StorageError(f"{self.database.address.url} gave the transaction up")
+        self.commits += 1
+        return True
+
+    def _run_all(self, line: Line, jobs: Sequence[Job], until: float) -> Cursor | None:
+        """Run the jobs and ask for the commit; None when one that failed left something behind."""
+        connection = line.connection
         seq, now = self._begin(connection, until)
         if not self._started:
             self._started = [job for job in jobs if job.start()]
         has_written, before, limit = False, seq, until - time.monotonic()
         for job in self._started:
-            if is_guarded:
+            if not line.is_piped:
                 connection.execute("SAVEPOINT job")
-            session = self._session(connection, seq, now, job.deadline, limit)
+            session = self._session(line, seq, now, job.deadline, limit)
             self._run_one(job, session)
             limit = session.limit
             if job.error is None:
                 seq, has_written = session.seq, has_written or session.has_written
-            elif is_guarded:
+            elif not line.is_piped:
                 connection.execute("ROLLBACK TO job")
                 limit = 0.0
-            elif session.has_written or connection.info.transaction_status == TransactionStatus.INERROR:
-                connection.execute("ROLLBACK")
-                return len(self._started) == 1
+            elif session.has_written:
+                return None
             job.seq = seq
-        self._commit(connection, seq if has_written else None, now, is_news=seq > before)
-        return True
+        return self._commit(connection, seq if has_written else None, now, is_news=seq > before)
 
-    def _session(
-        self, connection: Connection, seq: int, now: datetime, deadline: float, limit: float
-    ) -> PostgresSession:
+    def _session(self, line: Line, seq: int, now: datetime, deadline: float, limit: float) -> PostgresSession:
         database = self.database
         return PostgresSession(
-            connection, database.address, database.collections, now=now, seq=seq, deadline=deadline, limit=limit
+            line, database.address, database.collections, now=now, seq=seq, deadline=deadline, limit=limit
         )
 
     def _begin(self, connection: Connection, until: float) -> tuple[int, datetime]:
         """Wait for the turn among all writers of the store, and look where it stands."""
         asked = time.perf_counter()
         left = max(1, math.ceil((until - time.monotonic()) * 1000))
-        limits = (str(left), str(left), str(left + int(IDLE_GRACE * 1000)))
+        # In a pipeline no transaction counts as idle; what ends that of a client that is gone came with PostgreSQL 17.
+        whole = "transaction" if connection.info.server_version >= 170_000 else "idle_in_transaction_session"
+        limits = str(left), str(left), f"{whole}_timeout", str(left + int(IDLE_GRACE * 1000))
         try:
-            with translated(self.database.address, connection), connection.pipeline():
+            with translated(self.database.address, connection):
                 connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
                 connection.execute(
                     "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
-                    " set_config('idle_in_transaction_session_timeout', %s, true)",
+                    " set_config(%s, %s, true)",
                     limits,
                 )
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (self.database.address.turn,))
-                looked = connection.execute(f'SELECT "seq", "now", "schema" FROM {self._schema}."meta"')
-                row = looked.fetchone()
+                row = connection.execute(f'SELECT "seq", "now", "schema" FROM {self._schema}."meta"').fetchone()
         except StoreTimeoutError as error:
             raise StoreBusyError("other writers held the store for all of the time given") from error
         self.lock_waits += time.perf_counter() - asked
@@ -184,36 +206,26 @@ class Engine:
             overlay.finish(session.check_references)
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whose function raised it
             job.error = error
-        if isinstance(session.failure, AgainError):
+        if isinstance(session.failure, (AgainError, UnguardedError)):
             # Not the work's to answer for, whatever it made of it.
             raise session.failure
         job.error = job.error or session.failure
 
-    def _commit(self, connection: Connection, seq: int | None, now: datetime, *, is_news: bool) -> None:
+    def _commit(self, connection: Connection, seq: int | None, now: datetime, *, is_news: bool) -> Cursor:
         if seq is None:
-            connection.execute("COMMIT")
-            self.commits += 1
-            return
-        self._number += 1
-        self._in_doubt = self._number
-        try:
-            with connection.pipeline():
-                connection.execute(f'UPDATE {self._schema}."meta" SET "seq" = %s, "now" = %s', (seq, to_scalar(now)))
-                connection.execute(
-                    f'INSERT INTO {self._schema}."writer" VALUES (%s, %s, %s)'
-                    ' ON CONFLICT ("id") DO UPDATE SET "number" = excluded."number", "at" = excluded."at"',
-                    (self._id, self._number, to_scalar(now)),
-                )
-                if is_news:
-                    connection.execute("SELECT pg_notify(%s, %s)", (self.database.address.channel, str(seq)))
-                ended = connection.execute("COMMIT")
-        finally:
-            if not connection.closed:
-                # Refused or done: the server has answered.
-                self._in_doubt = None
-        if ended.statusmessage != "COMMIT":
-            raise StorageError(f"{self.database.address.url} gave the transaction up")
-        self.commits += 1
+            return connection.execute("COMMIT")
+        with nullcontext() if connection.info.pipeline_status else connection.pipeline():
+            connection.execute(f'UPDATE {self._schema}."meta" SET "seq" = %s, "now" = %s', (seq, to_scalar(now)))
+            if is_news:
+                connection.execute("SELECT pg_notify(%s, %s)", (self.database.address.channel, str(seq)))
+            self._number += 1
+            connection.execute(
+                f'INSERT INTO {self._schema}."writer" VALUES (%s, %s, %s)'
+                ' ON CONFLICT ("id") DO UPDATE SET "number" = excluded."number", "at" = excluded."at"',
+                (self._id, self._number, to_scalar(now)),
+            )
+            self._in_doubt = self._number
+            return connection.execute("COMMIT")
 
     def _has_committed(self, connection: Connection, until: float) -> bool:
         """Say what became of a commit whose answer was lost, once its own connection is surely at an end."""
@@ -248,10 +260,17 @@ class Engine:
             )
 
         session = SnapshotSession(connection, self.database.address, look=look)
-        with translated(self.database.address, connection):
+
+        def run() -> T:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        try:
             answer = work(Overlay(session, is_writable=False))
+            # Not ROLLBACK, at which the driver forgets what it has prepared.
+            connection.execute("COMMIT")
+            return answer
+
+        try:
+            with translated(self.database.address, connection):
+                answer = Line(connection, is_piped=True).run(run)
         except Exception:
             if isinstance(session.failure, AgainError):
                 raise session.failure from None

@@ -26,6 +26,13 @@ class AgainError(StoreBusyError):
     hint = "Retry; if it lasts, see whether the server runs and lets more connections in."
 
 
+class UnguardedError(BaseException):
+    """The server refused something of a group that runs unguarded: whose it was shows when each is guarded.
+
+    Not an error that the work itself may catch.
+    """
+
+
 _HINTS: dict[type[AtlasError], str] = {
     InputError: "Correct the value and call again; nothing was changed.",
     StoreReadOnlyError: "Name the primary server, and a user with the rights to write there.",
@@ -33,7 +40,6 @@ _HINTS: dict[type[AtlasError], str] = {
 }
 _KINDS: tuple[tuple[tuple[type[Error], ...], type[AtlasError], str], ...] = (
     ((errors.QueryCanceled,), StoreTimeoutError, "a statement took longer than its deadline"),
-    ((errors.IdleInTransactionSessionTimeout,), StoreTimeoutError, "the work took longer than its deadline"),
     ((errors.LockNotAvailable,), StoreBusyError, "another program holds what the transaction needs"),
     ((errors.SerializationFailure, errors.DeadlockDetected), AgainError, "the transaction met another one"),
     ((errors.DiskFull,), StoreFullError, "the server's disk is full"),
@@ -46,6 +52,15 @@ _KINDS: tuple[tuple[tuple[type[Error], ...], type[AtlasError], str], ...] = (
         "not a store of Atlas",
     ),
     ((errors.DataError,), InputError, "PostgreSQL cannot hold a value"),
+)
+
+
+_GONE = (
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.IdleInTransactionSessionTimeout,
+    errors.TransactionTimeout,
 )
 
 
@@ -63,8 +78,7 @@ def failure(error: Error, address: Address, connection: Connection | None = None
 
 def is_lost(error: Error, connection: Connection | None) -> bool:
     """Say whether the server went away, or never answered."""
-    gone = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow)
-    if isinstance(error, gone) or (connection is not None and connection.closed):
+    if isinstance(error, _GONE) or (connection is not None and connection.closed):
         return True
     return isinstance(error, (errors.OperationalError, errors.InterfaceError)) and error.sqlstate is None
 

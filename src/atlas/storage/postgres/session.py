@@ -22,7 +22,8 @@ from ..refusing import refers_to_nothing
 from .address import Address
 from .columns import TEXT, WHOLE, fitting, kind_of
 from .compile import Compiler
-from .failures import failure
+from .failures import UnguardedError, failure
+from .line import Line
 from .statements import Step, dangling_text, find_text, get_many_text, get_text, insertion, ordered_steps
 
 R = TypeVar("R")
@@ -37,13 +38,15 @@ _NEAR = 0.8
 class PostgresSession:
     """Reads and writes inside the transaction that is open on `connection` (`overlay.Session` states the promise).
 
-    Level 0 is not marked: undoing it is the engine's. `failure` is what the server refused, for work that swallows it.
+    Level 0 is not marked: undoing it is the engine's. In a pipeline, what is written is
+    not waited for, and whatever the server refuses raises UnguardedError, sooner or later, perhaps in another session.
+    `failure` is what the server refused, for work that swallows it.
     `limit` is for how many seconds the server runs a statement; it is lowered as the deadline comes near.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        line: Line,
         address: Address,
         collections: Sequence[Collection[Any]],
         *,
@@ -52,15 +55,19 @@ class PostgresSession:
         deadline: float,
         limit: float,
     ) -> None:
-        self._connection = connection
+        self._line = line
+        self._connection = line.connection
         self._address = address
         self._schema = address.quoted_schema
         self._collections = collections
         self.now = now
         self.seq = seq
         self.has_written = False
-        self.failure: AtlasError | None = None
+        self.failure: AtlasError | UnguardedError | None = None
         self._deadline = deadline
+        self._is_guarded = not line.is_piped
+        # The driver takes statements for prepared that a refusal before them in their pipeline kept from being so.
+        self._prepare = None if line.is_piped else False
         self.limit = limit
         self._marks: dict[int, int] = {}
         self._touched: dict[str, set[Any]] = {}
@@ -76,7 +83,11 @@ class PostgresSession:
             self.failure = self.failure or made
             raise made from error
 
-    def _translated(self, error: Exception, writes: Iterable[tuple[Collection[Any], Any]]) -> AtlasError:
+    def _translated(
+        self, error: Exception, writes: Iterable[tuple[Collection[Any], Any]]
+    ) -> AtlasError | UnguardedError:
+        if not self._is_guarded and not self._connection.closed:
+            return UnguardedError(error)
         if isinstance(error, (errors.UniqueViolation, errors.CheckViolation)):
             return _refusal(error, list(writes))
         if isinstance(error, Error):
@@ -86,7 +97,7 @@ class PostgresSession:
     def _rows(self, text: str, values: Sequence[Any]) -> list[Any]:
         with self._noted():
             self._bound()
-            return self._connection.execute(text, values).fetchall()
+            return self._connection.execute(text, values, prepare=self._prepare).fetchall()
 
     def _bound(self) -> None:
         """Have the server end statements about when the transaction's time is up; told again as that comes near."""
@@ -214,20 +225,32 @@ class PostgresSession:
                     self._pipeline([(text, rows) for text, _, rows in several])
 
     def _copy(self, text: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        with self._connection.cursor() as cursor, cursor.copy(text) as copy:
+        with self._line.left(), self._connection.cursor() as cursor, cursor.copy(text) as copy:
             for row in rows:
                 copy.write_row(row)
 
     def _pipeline(self, batches: Sequence[tuple[str, list[tuple[Any, ...]]]]) -> None:
-        if len(batches) == 1 and len(batches[0][1]) == 1:
-            self._connection.execute(batches[0][0], batches[0][1][0])
-            return
-        with self._connection.pipeline(), self._connection.cursor() as cursor:
-            for text, rows in batches:
-                cursor.executemany(text, rows)
+        if not self._is_guarded or (len(batches) == 1 and len(batches[0][1]) == 1):
+            self._send(batches)
+        else:
+            with self._connection.pipeline():
+                self._send(batches)
+
+    def _send(self, batches: Sequence[tuple[str, list[tuple[Any, ...]]]]) -> None:
+        for text, rows in batches:
+            if len(rows) > 1 and not self._is_guarded:
+                self._connection.cursor().executemany(text, rows)
+            else:
+                for row in rows:
+                    self._connection.execute(text, row, prepare=self._prepare)
 
     def check_references(self) -> None:
-        """Refuse references to nothing per function: PostgreSQL itself would only do so at the commit of the group."""
+        """Refuse references to nothing per function: PostgreSQL itself would only do so at the commit of the group.
+
+        Unguarded, that is soon enough.
+        """
+        if not self._is_guarded:
+            return
         for collection in self._collections:
             for field, target in collection.references.items():
                 touched, gone = self._touched.get(collection.name), self._gone.get(target)
@@ -257,6 +280,8 @@ class PostgresSession:
             self._tell(f"RELEASE s{level:d}")
 
     def _tell(self, *texts: str) -> None:
+        if isinstance(self.failure, UnguardedError):
+            return
         with self._noted():
             for text in texts:
                 self._connection.execute(text)
@@ -269,6 +294,8 @@ class SnapshotSession(PostgresSession):
         self._connection = connection
         self._address = address
         self._schema = address.quoted_schema
+        self._is_guarded = True
+        self._prepare = None
         self._deadline = math.inf
         self.failure = None
         self._look = look
