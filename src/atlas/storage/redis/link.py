@@ -40,6 +40,10 @@ class ServerLostError(StorageError):
     hint = "Retry once the server answers; the store need not be opened again. What was acknowledged is not touched."
 
 
+class UnreachedError(ServerLostError):
+    """The server could not be reached, and so was told nothing."""
+
+
 class Link:
     """Connections to one server. Each is used by one thread at a time; a broken one is replaced by the next call."""
 
@@ -86,17 +90,29 @@ class Link:
         return replies
 
     def _sent(self, commands: Sequence[Sequence[Any]], *, is_repeatable: bool) -> list[Any]:
-        connection, is_fresh = self._taken()
+        connection = self._taken(is_alive=not is_repeatable)
         try:
-            try:
-                return self._exchange(connection, commands)
-            except _LOST as error:
-                if is_fresh or not is_repeatable or isinstance(error, exceptions.TimeoutError):
-                    raise
-                self._forget_idle()
-            return self._exchange(self.connection(), commands)
+            if connection is not None:
+                try:
+                    return self._exchange(connection, commands)
+                except _LOST as error:
+                    if not is_repeatable or isinstance(error, exceptions.TimeoutError):
+                        raise
+                    self._forget_idle()
+            return self._exchange(self._connected(), commands)
         except (*_LOST, exceptions.RedisError) as error:
             raise self._translated(error) from error
+
+    def _connected(self) -> Any:
+        """Return a new connection that stands; raises UnreachedError, before anything was sent."""
+        connection = self.connection()
+        try:
+            connection.connect()
+        except _LOST as error:
+            self.lost += 1
+            made = self._translated(error)
+            raise (UnreachedError(made.message, details=made.details) if made.retryable else made) from error
+        return connection
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, is_repeatable: bool = True) -> Any:
         """Return what a script returns; a server that does not know it yet is told it."""
@@ -109,20 +125,25 @@ class Link:
             (reply,) = self.ask([("EVAL", script.text, *rest)], is_repeatable=is_repeatable)
         return reply
 
-    def _taken(self) -> tuple[Any, bool]:
-        with self._lock:
-            if self._is_closed:
-                raise StoreClosedError("the store is closed")
-            if self._idle:
-                return self._idle.pop(), False
-        return self.connection(), True
+    def _taken(self, *, is_alive: bool) -> Any:
+        """Return an idle connection, None where there is none; `is_alive`: one that the server has not left."""
+        while True:
+            with self._lock:
+                if self._is_closed:
+                    raise StoreClosedError("the store is closed")
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if not is_alive or not _has_ended(connection):
+                return connection
+            connection.disconnect()
 
     def _exchange(self, connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Send and receive; the connection goes back to the others only when nothing of it is left unread."""
         asked = time.perf_counter()
         is_whole = False
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command([_on_the_wire(commands)])
             replies = [_reply(connection) for _ in commands]
             is_whole = True
         finally:
@@ -197,6 +218,25 @@ class Link:
         if code == "BUSY":
             return StoreBusyError(f"{place} is busy with a script", **facts)
         return StorageError(f"{place} refuses: {text}", **facts)
+
+
+def _on_the_wire(commands: Sequence[Sequence[Any]]) -> bytes:
+    """Return commands in the server's protocol; the driver's own way takes four times as long."""
+    parts = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for part in command:
+            data = part if type(part) is bytes else str(part).encode()
+            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+def _has_ended(connection: Any) -> bool:
+    """Say whether an idle connection was ended by the other side: then there is something to be read."""
+    try:
+        return bool(connection.can_read())
+    except _LOST:
+        return True
 
 
 def _reply(connection: Any) -> Any:

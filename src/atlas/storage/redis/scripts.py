@@ -68,11 +68,17 @@ return redis.call('ZREM', KEYS[2], ARGV[1])
 """)
 
 COMMIT = _script(f"""
--- Apply a batch if nothing was committed since it was read for, and leave the line.
+-- Apply a batch if nothing was committed since it was read for, and it is nobody else's turn; leave the line.
 -- KEYS meta, images, weight, feed, line, alive; ARGV expected and its token, next, slot, token, line's token,
 -- seq, now, format, indexes, batch. The first write is one that a full or read-only server refuses, before any other.
 local found = redis.call('HMGET', KEYS[1], 'commit', 'last')
 if (found[1] or '0') ~= ARGV[1] or (found[2] or '') ~= ARGV[2] then return 0 end
+local head = redis.call('ZRANGE', KEYS[5], 0, 0)[1]
+if head and head ~= ARGV[6] then
+  local clock = redis.call('TIME')
+  local ends = tonumber(redis.call('ZSCORE', KEYS[6], head) or 0)
+  if ends > clock[1] * 1000 + math.floor(clock[2] / 1000) then return 0 end
+end
 local batch = cmsgpack.unpack(ARGV[11])
 local function each(name, key, items)
   for i = 1, #items, 1000 do redis.call(name, key, unpack(items, i, math.min(i + 999, #items))) end

@@ -172,6 +172,15 @@ class RedisSession(Reader):
             _add_members(members, local, before, after)
         return (list(parts.values()), list(members.values()), ()) if parts else None
 
+    def learn(self, held: dict[str, dict[Any, Any]]) -> None:
+        """Bring known records to what was committed; what was appended is seldom asked for again."""
+        for (name, key), (collection, _) in self._base.items():
+            known = held.setdefault(name, {})
+            if collection.sequence:
+                known.pop(key, None)
+            else:
+                known[key] = self.snapshot.local(collection).table.records.get(key)
+
 
 def _add_members(members: dict[str, tuple[str, list[Any], list[Any]]], local: Local, before: Any, after: Any) -> None:
     old = {} if before is None else local.shelf.members(before)

@@ -60,21 +60,28 @@ def moment_of(fields: Sequence[bytes | None], digest: str | None) -> Moment:
 class Local:
     """Records of one collection that are not as the server has them: those under `hidden` keys."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, held: dict[Any, Any]) -> None:
         self.shelf = shelf
         self.table = Table(shelf.collection)
         self.hidden: set[Any] = set()
-        self.held: dict[Any, Any] = {}
+        self.held = held
 
 
 class Snapshot:
     """Reads records as they are at one moment: `at`, or that of the first question.
 
-    A `strict` one takes no images: it is for a writer, to whom every commit of others is one too many.
+    Given a moment, it takes no images: it is for a writer, to whom every commit of others is one too many. `held` are
+    records of that moment that are known already, by collection; those that are read are added.
     """
 
     def __init__(
-        self, link: Link, layout: Layout, *, at: Moment | None = None, kept: Callable[[], None] | None = None
+        self,
+        link: Link,
+        layout: Layout,
+        *,
+        at: Moment | None = None,
+        kept: Callable[[], None] | None = None,
+        held: dict[str, dict[Any, Any]] | None = None,
     ) -> None:
         self._link = link
         self.layout = layout
@@ -82,6 +89,7 @@ class Snapshot:
         self._through = at
         self._is_strict = at is not None
         self._kept = kept
+        self._held = {} if held is None else held
         self._locals: dict[str, Local] = {}
 
     @property
@@ -100,7 +108,7 @@ class Snapshot:
         """Return what is known of the collection of this name."""
         local = self._locals.get(name)
         if local is None:
-            local = self._locals[name] = Local(self.layout.shelves[name])
+            local = self._locals[name] = Local(self.layout.shelves[name], self._held.setdefault(name, {}))
         return local
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:

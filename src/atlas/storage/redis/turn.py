@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import uuid
@@ -13,7 +14,7 @@ from ...errors import StorageError, StoreClosedError
 from ..collection import to_scalar
 from . import scripts
 from .layout import Layout
-from .link import Link, ServerLostError
+from .link import Link, ServerLostError, UnreachedError
 from .snapshot import FORMAT, Moment, MovedError, Snapshot, moment_of
 
 LEASE_SECONDS = 5.0
@@ -55,6 +56,11 @@ class Turn:
             if self._closing.wait(min(0.001 * place, 0.02, left)):
                 raise StoreClosedError("the store was closed while others held the turn to write")
 
+    def assume(self, moment: Moment) -> None:
+        """Take the store to be at `moment`, as it was last; the first question, or the commit, finds out."""
+        self._moment = moment
+        self._renewed = -math.inf
+
     def _take(self, *, is_checked: bool = True) -> tuple[int, Moment]:
         layout = self._layout
         keys = (layout.meta, layout.line, layout.alive, layout.ticket)
@@ -63,9 +69,9 @@ class Turn:
         self._renewed = time.monotonic()
         return int(place), moment_of(found, layout.digest if is_checked else None)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, held: dict[str, dict[Any, Any]]) -> Snapshot:
         """Return the moment of this turn, to be read from."""
-        return Snapshot(self._link, self._layout, at=self._moment, kept=self._keep)
+        return Snapshot(self._link, self._layout, at=self._moment, kept=self._keep, held=held)
 
     def _keep(self) -> None:
         """Renew the lease while the work goes on asking; raises MovedError when the turn was lost."""
@@ -83,10 +89,11 @@ class Turn:
         self.is_in_line = False
         self._link.run(scripts.DROP, (self._layout.line, self._layout.alive), (self._token,))
 
-    def commit(self, batch: Batch, *, seq: int, now: datetime, until: float) -> None:
-        """Apply the batch and end the turn; raises MovedError when something was committed since it began.
+    def commit(self, batch: Batch, *, seq: int, now: datetime, until: float) -> Moment:
+        """Apply the batch, end the turn and return where the store then stands.
 
-        Where the answer is lost, it is asked until the time `until` what became of it.
+        Raises MovedError when something was committed since the turn began, or when it is another's by now. Where the
+        answer is lost, it is asked until the time `until` what became of it.
         """
         assert self._moment is not None
         before, layout = self._moment, self._layout
@@ -97,11 +104,14 @@ class Turn:
         rest = (self._token, seq, to_scalar(now), FORMAT, layout.digest, scripts.packed(batch))
         try:
             is_in = self._link.run(scripts.COMMIT, keys, (*which, *rest), is_repeatable=False)
+        except UnreachedError:
+            raise
         except ServerLostError as error:
             is_in = self._settle(which, until, error)
         if not is_in:
             raise MovedError
         self.is_in_line = False
+        return Moment(before.commit + 1, token, seq, now)
 
     def _settle(self, which: tuple[Any, ...], until: float, lost: ServerLostError) -> bool:
         """Find out what became of a commit whose answer was lost; says whether it is in."""
