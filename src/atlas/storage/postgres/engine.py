@@ -19,7 +19,7 @@ from ..jobs import Job
 from ..overlay import Overlay
 from ..protocol import Transaction
 from .database import Database, insisting
-from .failures import AgainError, UnguardedError, translated
+from .failures import AgainError, UnguardedError, is_lost, translated
 from .line import Line
 from .schema import check_number
 from .session import PostgresSession, SnapshotSession
@@ -105,6 +105,9 @@ class Engine:
                     self._postpone()
                 if not self._commit_all(connection, jobs, until, is_guarded=False):
                     self._commit_all(connection, jobs, until, is_guarded=True)
+        except AgainError:
+            self.database.drop_writer()
+            raise
         except BaseException:
             self._leave(connection)
             raise
@@ -125,15 +128,15 @@ class Engine:
         line = Line(connection, is_piped=not is_guarded)
         try:
             ended = line.run(lambda: self._run_all(line, jobs, until))
-        except (Error, UnguardedError):
-            if is_guarded or connection.closed:
+        except (Error, UnguardedError) as error:
+            if isinstance(error, Error) and is_lost(error, connection):
+                raise
+            self._in_doubt = None
+            if is_guarded:
                 raise
             connection.execute("ROLLBACK")
             return False
-        finally:
-            if not connection.closed:
-                # Refused or done: the server has answered.
-                self._in_doubt = None
+        self._in_doubt = None
         if ended is None:
             connection.execute("ROLLBACK")
             return len(self._started) == 1
@@ -271,9 +274,10 @@ class Engine:
         try:
             with translated(self.database.address, connection):
                 answer = Line(connection, is_piped=True).run(run)
-        except Exception:
-            if isinstance(session.failure, AgainError):
-                raise session.failure from None
+        except Exception as error:
+            if isinstance(session.failure or error, AgainError):
+                connection.close()
+                raise session.failure or error from None
             raise
         finally:
             self._end(connection)

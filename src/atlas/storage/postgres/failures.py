@@ -77,7 +77,9 @@ def failure(error: Error, address: Address, connection: Connection | None = None
 
 
 def is_lost(error: Error, connection: Connection | None) -> bool:
-    """Say whether the server went away, or never answered."""
+    """Say whether the server went away, or never answered; what was asked last may have been done all the same."""
+    if isinstance(error, errors.PipelineAborted):
+        return False
     if isinstance(error, _GONE) or (connection is not None and connection.closed):
         return True
     return isinstance(error, (errors.OperationalError, errors.InterfaceError)) and error.sqlstate is None

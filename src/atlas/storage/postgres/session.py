@@ -19,10 +19,11 @@ from ..evaluate import aggregate_rows, count_rows, select_rows
 from ..overlay import Write
 from ..query import Both, Compare, Either, Negate, Query, field_value
 from ..refusing import refers_to_nothing
+from . import failures
 from .address import Address
 from .columns import TEXT, WHOLE, fitting, kind_of
 from .compile import Compiler
-from .failures import UnguardedError, failure
+from .failures import UnguardedError
 from .line import Line
 from .statements import Step, dangling_text, find_text, get_many_text, get_text, insertion, ordered_steps
 
@@ -86,12 +87,13 @@ class PostgresSession:
     def _translated(
         self, error: Exception, writes: Iterable[tuple[Collection[Any], Any]]
     ) -> AtlasError | UnguardedError:
-        if not self._is_guarded and not self._connection.closed:
+        is_lost = isinstance(error, Error) and failures.is_lost(error, self._connection)
+        if not self._is_guarded and not is_lost:
             return UnguardedError(error)
         if isinstance(error, (errors.UniqueViolation, errors.CheckViolation)):
             return _refusal(error, list(writes))
         if isinstance(error, Error):
-            return failure(error, self._address, self._connection)
+            return failures.failure(error, self._address, self._connection)
         return InputError(f"PostgreSQL cannot hold a text: {error}", hint="Remove the lone surrogates from it.")
 
     def _rows(self, text: str, values: Sequence[Any]) -> list[Any]:
