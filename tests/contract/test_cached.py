@@ -11,20 +11,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import apsw
+import msgspec
 import pytest
 
-from atlas.errors import ConfigError, InputError, StoreClosedError
+from atlas.errors import ConfigError, ConflictError, InputError, StoreClosedError
 from atlas.storage.memory import MemoryStore
 from atlas.storage.protocol import Store, Transaction
 from atlas.storage.query import Query
 from atlas.storage.sqlite import SqliteStore
-from atlas.storage.wrappers import CachedStore
+from atlas.storage.sqlite.witness import Witness
+from atlas.storage.wrappers import CachedStore, ObservedStore, Operation
 from atlas.testing.laws import Stopped, stop
 from atlas.testing.samples import COLLECTIONS, COUNTERS, MARKS, PARTS, Counter, Mark, fill, marks, part
 
 pytestmark = pytest.mark.anyio
-
-Count = Callable[[str], Any]
 
 
 @pytest.fixture
@@ -255,21 +256,28 @@ async def test_an_announced_change_is_seen_before_the_staleness_ends(tmp_path: P
     await store.close()
 
 
-async def test_a_read_that_began_before_a_change_leaves_nothing_old(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whose", ["own", "other"])
+async def test_a_read_that_began_before_a_change_leaves_nothing_old(tmp_path: Path, whose: str) -> None:
     """A slow read comes back after a quick write: what it saw is no longer so, and must not be served to others."""
     store = CachedStore(Slow(tmp_path / "atlas.db", COLLECTIONS))
+    other = SqliteStore(tmp_path / "atlas.db", COLLECTIONS)
     await store.open()
+    await other.open()
     await keep(store, 1)
     store.invalidate()
     reading = asyncio.create_task(value(store))
     inner = store.inner
     assert isinstance(inner, Slow)
     await inner.has_read.wait()
-    await keep(store, 2)
+    await keep(store if whose == "own" else other, 2)
+    looking = asyncio.create_task(value(store, "m"))
+    await asyncio.sleep(0)
     inner.go_on.set()
+    assert await looking is None
     assert await reading == 1
     assert await value(store) == 2
     assert await value(store) == 2
+    await other.close()
     await store.close()
 
 
@@ -286,6 +294,106 @@ class Slow(SqliteStore):
         self.has_read.set()
         await self.go_on.wait()
         return found
+
+
+async def test_a_read_does_not_mix_what_was_before_a_change_and_after(store: CachedStore) -> None:
+    """Another thread commits between two gets of one read, both of which the cache could answer."""
+    await store.transact(lambda tx: tx.put_many(COUNTERS, [Counter(id="x", value=1), Counter(id="y", value=1)]))
+
+    async def change() -> None:
+        await store.transact(lambda tx: tx.put_many(COUNTERS, [Counter(id="x", value=2), Counter(id="y", value=2)]))
+
+    changes = [lambda: asyncio.run(change())]
+
+    def both(tx: Transaction) -> list[Counter | None]:
+        first = tx.get(COUNTERS, "x")
+        if changes:
+            elsewhere = threading.Thread(target=changes.pop())
+            elsewhere.start()
+            elsewhere.join()
+        return [first, tx.get(COUNTERS, "y")]
+
+    assert await store.read(both) == [Counter(id="x", value=2), Counter(id="y", value=2)]
+    assert changes == []
+
+
+async def test_numbers_that_are_still_to_come_are_not_known_to_be_missing(store: CachedStore) -> None:
+    """Their records are made by the commit itself, which names none of them."""
+    assert await store.read(lambda tx: tx.get_many(MARKS, [1, 2])) == {}
+    await store.transact(lambda tx: tx.delete(MARKS, 1))
+    assert await marks(store, "a", "b") == 2
+    assert await store.read(lambda tx: tx.get(MARKS, 1)) == Mark(number=1, text="a")
+    assert await store.read(lambda tx: tx.get(MARKS, 2)) == Mark(number=2, text="b")
+    await store.transact(lambda tx: tx.delete(MARKS, 1))
+    assert await store.read(lambda tx: tx.get(MARKS, 1)) is None
+
+
+async def test_what_was_in_doubt_is_kept_again_after_the_next_commit(store: CachedStore) -> None:
+    """A refused commit must not leave its records uncached for ever."""
+    await fill(store, [part("a", path="taken"), part("b")])
+    with pytest.raises(ConflictError):
+        await fill(store, [part("b", path="taken")])
+    await keep(store, 1)
+    before = store.figures()
+    for _ in range(3):
+        assert await store.read(lambda tx: tx.get(PARTS, "b")) == part("b")
+    assert store.figures().misses == before.misses + 1
+    assert store.figures().hits == before.hits + 2
+
+
+def test_a_witness_tells_others_commits_from_its_own(tmp_path: Path) -> None:
+    """While an own commit is becoming visible nothing can be told; afterwards it was nobody else's."""
+    connections = [apsw.Connection(str(tmp_path / "a.db")) for _ in range(3)]
+    own, other, looking = connections
+    other.execute("PRAGMA journal_mode = wal; CREATE TABLE t (n)").fetchall()
+    witness = Witness(looking)
+    first = witness.look()
+    own.execute("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)")
+    assert witness.look() == first
+    with witness.own():
+        assert witness.look() == first
+        own.execute("COMMIT")
+        assert witness.look() is None
+    assert witness.look() == first
+    other.execute("INSERT INTO t VALUES (2)")
+    with witness.own():
+        own.execute("INSERT INTO t VALUES (3)")
+    second = witness.look()
+    assert second != first
+    other.execute("INSERT INTO t VALUES (4)")
+    assert witness.look() not in {first, second}
+    for connection in connections:
+        connection.close()
+
+
+async def test_what_is_being_committed_is_not_kept_as_it_was(pair: tuple[CachedStore, SqliteStore]) -> None:
+    """Its caller may have gone by the time it is in, so that nothing says when to forget the old record."""
+    store, other = pair
+    await keep(store, 1)
+    has_announced, go_on = threading.Event(), threading.Event()
+    inner = store.inner.transact
+
+    async def pausing(work: Callable[[Transaction], Any], **how: Any) -> Any:
+        def paused(tx: Transaction) -> Any:
+            done = work(tx)
+            has_announced.set()
+            go_on.wait()
+            return done
+
+        # Two at once are committed on a thread of their own.
+        return (await asyncio.gather(inner(paused, **how), inner(lambda _: None)))[0]
+
+    store.inner.transact = pausing  # type: ignore[method-assign]
+    caller = asyncio.create_task(keep(store, 2))
+    await asyncio.to_thread(has_announced.wait)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    assert [await value(store), await value(store)] == [1, 1]
+    go_on.set()
+    async with asyncio.timeout(10):
+        while await value(other) != 2:  # noqa: ASYNC110 - nobody sets an event for another store's commit
+            await asyncio.sleep(0.001)
+    assert await value(store) == 2
 
 
 async def test_a_cancelled_caller_s_change_is_seen(pair: tuple[CachedStore, SqliteStore]) -> None:
@@ -472,6 +580,33 @@ async def test_a_closed_cache_knows_nothing(store: CachedStore) -> None:
     await store.open()
     await keep(store.inner, 2)
     assert await value(store) == 2
+
+
+async def test_what_middleware_inside_writes_is_what_is_read(store: CachedStore) -> None:
+    """It may stamp records, and write others beside them; wrappers go around each other in any order."""
+    inside = ObservedStore(store.inner)
+    outside = CachedStore(inside)
+
+    def twins(operation: Operation, go_on: Callable[[Operation], Any]) -> Any:
+        if operation.kind == "set":
+            doubled = [Counter(id=counter.id, value=2 * counter.value) for counter in operation.records]
+            twin = [Counter(id=f"{counter.id}-twin", value=counter.value) for counter in operation.records]
+            return go_on(msgspec.structs.replace(operation, records=(*doubled, *twin)))
+        return go_on(operation)
+
+    async def seen() -> list[int | None]:
+        return [await value(outside, key) for key in ("n", "n-twin")]
+
+    assert await seen() == [None, None]
+    stop_it = inside.use(twins)
+    for number in (1, 2):
+        await keep(outside, number)
+        assert [await seen(), await seen()] == [[2 * number, number]] * 2
+    assert outside.figures().hits == 4
+    stop_it()
+    await keep(outside, 3)
+    assert [await seen(), await seen()] == [[3, 2]] * 2
+    assert outside.figures().hits == 8
 
 
 async def test_statistics_tell_of_the_cache(store: CachedStore) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from atlas.errors import InputError, RuleError
+from atlas.errors import InputError, RuleError, VersionError
 from atlas.storage.memory import MemoryStore
 from atlas.storage.protocol import Store, Transaction
 from atlas.storage.query import Query, eq
@@ -117,13 +117,19 @@ async def test_an_error_is_told_once_and_no_commit(store: ObservedStore) -> None
         tx.put(COUNTERS, Counter(id="a"))
         stop()
 
-    for wrong, kind in ((work, Stopped), (lambda tx: tx.put(PARTS, part("a", kind="unknown")), InputError)):
+    def overtaken(tx: Transaction) -> None:
+        tx.put(COUNTERS, Counter(id="a"), expected_version=7)
+
+    def unknown(tx: Transaction) -> None:
+        tx.put(PARTS, part("a", kind="unknown"))
+
+    for wrong, kind in ((work, Stopped), (overtaken, VersionError), (unknown, InputError)):
         with pytest.raises(kind):
             await store.transact(wrong)
     with pytest.raises(Stopped):
         await store.read(lambda _: stop())
     assert await store.drained()
-    assert [notice.code for notice in told] == ["Stopped", "INVALID_INPUT", "Stopped"]
+    assert [notice.code for notice in told] == ["Stopped", "CONCURRENT_MODIFICATION", "INVALID_INPUT", "Stopped"]
 
 
 async def test_a_handler_that_fails_harms_nobody(store: ObservedStore, caplog: pytest.LogCaptureFixture) -> None:

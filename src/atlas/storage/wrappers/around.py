@@ -32,6 +32,11 @@ class StoreAround:
         """See Store."""
         return self.inner.capabilities
 
+    @property
+    def is_faithful(self) -> bool:
+        """Whether just what is written here goes into `inner`: caches around ask."""
+        return True
+
     async def open(self) -> None:
         """See Store."""
         await self.inner.open()
@@ -77,6 +82,15 @@ def versioned(store: Store) -> Versioned | None:
     while isinstance(store, StoreAround):
         store = store.inner
     return store if isinstance(store, Versioned) else None
+
+
+def is_faithful(store: Store) -> bool:
+    """Say whether just what is written goes into the store inside all wrappers."""
+    while isinstance(store, StoreAround):
+        if not store.is_faithful:
+            return False
+        store = store.inner
+    return True
 
 
 class TransactionAround:

@@ -16,10 +16,10 @@ from ...model.path import parse_pattern
 from ..collection import Collection
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Store, Transaction
 from ..query import Query
-from .around import StoreAround
+from .around import StoreAround, is_faithful
 from .freshness import Heard, Look, exact_look
 from .reading import CacheReading, Change, Fill, FillingReading, MissError, NotingTransaction
-from .recent import Place, Recent, kept, kept_anew
+from .recent import EVERYTHING, Place, Recent, kept, kept_anew
 
 T = TypeVar("T")
 
@@ -151,7 +151,7 @@ class CachedStore(StoreAround):
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
         now = self._clock()
-        if self._current(now) is not None:
+        if self._current(now) is not None and EVERYTHING not in self._pending:
             turn, asked = self._turn, CacheReading(self._recent, now)
             try:
                 value = work(cast("Transaction", asked))
@@ -196,7 +196,7 @@ class CachedStore(StoreAround):
             if fill not in self._fills:
                 return
             self._fills.remove(fill)
-            if not is_same:
+            if not is_same or EVERYTHING in self._pending or EVERYTHING in fill.spoiled:
                 return
             end = fill.begun + self._life_of_an_entry()
             for place, record in fill.found.items():
@@ -218,6 +218,8 @@ class CachedStore(StoreAround):
             change.begin()
             change.before = 0 if self._heard is None else tx.seq
             value = work(NotingTransaction(tx, change))
+            if not is_faithful(self.inner):
+                change.admit()
             self._announce(change)
             return value
 
@@ -246,6 +248,8 @@ class CachedStore(StoreAround):
             for place in change.written:
                 self._pending[place] = change.ticket
                 self._recent.drop(place)
+            if EVERYTHING in change.written:
+                self._recent.clear()
 
     def _settle(self, change: Change, seq: int) -> None:
         """Serve what was committed. All that was announced before is committed too, or never will be."""
@@ -261,7 +265,7 @@ class CachedStore(StoreAround):
                 if self._pending.get(place) != change.ticket:
                     continue
                 self._release(place)
-                if is_same and is_known and not (record is None and collection.sequence):
+                if is_same and is_known and collection and not (record is None and collection.sequence):
                     self._recent.put(place, kept_anew(collection, record, end=end, moment=moment))
             if self._has_doubt:
                 self._release_others(change.ticket)

@@ -112,6 +112,11 @@ class ObservedStore(StoreAround):
             if wanted:
                 line.put(wanted)
 
+    @property
+    def is_faithful(self) -> bool:
+        """See StoreAround: middleware may write other things than it is asked to."""
+        return not self._middleware
+
     async def open(self) -> None:
         """See Store."""
         await self._lived("open", self.inner.open)

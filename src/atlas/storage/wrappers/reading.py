@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..collection import Collection
 from ..protocol import Transaction
 from .around import TransactionAround
-from .recent import Place, Recent
+from .recent import EVERYTHING, Place, Recent
 
 R = TypeVar("R")
 
@@ -111,7 +111,7 @@ class Change:
         self.begun = 0.0
         self.version: int | None = None
         self.before = 0
-        self.written: dict[Place, tuple[Collection[Any], bool, Any]] = {}
+        self.written: dict[Place, tuple[Collection[Any] | None, bool, Any]] = {}
         self.log: list[tuple[Place, Collection[Any]]] = []
 
     def begin(self) -> None:
@@ -123,6 +123,10 @@ class Change:
         place = (collection.name, key)
         self.written[place] = (collection, True, record)
         self.log.append((place, collection))
+
+    def admit(self) -> None:
+        """Admit not to know what was written at all."""
+        self.written = {EVERYTHING: (None, False, None)}
 
     def take_back(self, since: int) -> None:
         """Admit not to know what became of what was written since then."""

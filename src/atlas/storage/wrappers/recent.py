@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from ..collection import Collection, encode
 
 Place = tuple[str, Any]
+EVERYTHING: Place = ("", None)
+"""The place of whatever there is: no collection is without a name."""
 
 
 class Kept(NamedTuple):
