@@ -14,11 +14,13 @@ FUNCTION_LINES_MOST = 60
 
 SLEEPS = {
     "storage/locking.py": "waiting for another process's lock with a deadline, which flock does not know",
+    "storage/postgres/database.py": "a server that is coming back is asked again after a pause",
     "testing/concurrency.py": "a law makes one writer slow on purpose",
     "testing/transactions.py": "a law lets work outlast its deadline on purpose",
 }
 PRETENDS = {
     "interfaces/mcp/wire.py: aclose": "the descriptors belong to `claimed`, which gives them back",
+    "storage/postgres/engine.py: tidy": "the server looks after itself",
     "testing/faulty_queries.py: change": "a fault overrides it; unchanged is the right store",
 }
 MARKERS = re.compile(
