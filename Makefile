@@ -4,13 +4,16 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 WORKERS ?= 2
 
-.PHONY: run test lint fmt bench nightly clean
+.PHONY: run test test-stores lint fmt bench nightly clean
 
 run: $(STAMP)
 	@$(BIN)/atlas serve --example
 
 test: lint
 	$(BIN)/pytest -n $(WORKERS) -m "not nightly" --cov --cov-report=term
+
+test-stores: $(STAMP)
+	ATLAS_TEST_STORES=sqlite,file,redis,postgres $(BIN)/pytest -n $(WORKERS) -m "not nightly" tests/services
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -25,7 +28,7 @@ fmt: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(if $(AGAINST),--against $(AGAINST))
 
-nightly: $(STAMP)
+nightly: test-stores
 	$(BIN)/pytest -n $(WORKERS) -m nightly
 
 clean:

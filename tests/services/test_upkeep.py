@@ -122,6 +122,7 @@ async def test_vacuum_gives_back_what_was_deleted(tmp_path: Path) -> None:
 
 async def test_vacuum_of_a_store_in_memory_frees_nothing(desk: Desk) -> None:
     """And says so."""
+    assert desk.memory.url == desk.store.url
     made = await desk.atlas.upkeep.vacuum()
     assert (made.freed, made.before) == (0, made.after)
 
