@@ -1,16 +1,23 @@
-"""The Redis store keeps the contract."""
+"""The Redis store keeps the contract, and walks like a dict."""
 
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 from tests.contract.redis_servers import running
 
 from atlas.storage.redis import RedisStore
-from atlas.testing import StoreContract, StoreFactory
+from atlas.testing import StoreContract, StoreFactory, machine_of
+from atlas.testing.samples import COLLECTIONS, fill, ids, part
+
+PATIENT = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +36,37 @@ class TestRedisStore(StoreContract):
     def make_store(self, place: str) -> StoreFactory:
         url = f"{place}{uuid.uuid4().hex}"
         return lambda collections: RedisStore(url, collections)
+
+
+def test_the_redis_store_walks_like_a_dict(place: str) -> None:
+    """In whatever order it is asked."""
+    short = settings(PATIENT, max_examples=50, stateful_step_count=20, derandomize=True)
+    run_state_machine_as_test(machine_of(lambda: _fresh(place)), settings=short)
+
+
+@pytest.mark.nightly
+def test_long_walks(place: str) -> None:
+    long = settings(PATIENT, max_examples=500, stateful_step_count=40)
+    run_state_machine_as_test(machine_of(lambda: _fresh(place)), settings=long)
+
+
+def _fresh(place: str) -> StoreFactory:
+    return partial(RedisStore, f"{place}{uuid.uuid4().hex}")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+async def test_a_server_is_reached_by_host_and_port(host: str) -> None:
+    """With a database of its own number."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    with running("--port", str(port), "--bind", "127.0.0.1", "-::1") as server:
+        store = RedisStore(f"redis://{host}:{port}/3?prefix=p", COLLECTIONS)
+        await store.open()
+        await fill(store, [part("a")])
+        assert await ids(store) == ["a"]
+        await store.close()
+        with server.client() as client:
+            assert set(client.info("keyspace")) == {"db3"}

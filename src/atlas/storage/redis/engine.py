@@ -38,6 +38,7 @@ class Engine:
         self.turn_waits = 0.0
         self._left: Turn | None = None
         self._known: Moment | None = None
+        self._is_alone = False
         self._held: dict[str, dict[Any, Any]] = {}
 
     @property
@@ -76,13 +77,14 @@ class Engine:
 
     def _run(self, jobs: Sequence[Job], turn: Turn) -> None:
         end = max(job.deadline for job in jobs)
-        if self._known is not None and self._hurried(turn, self._known, jobs, end):
+        if self._known is not None and self._is_alone and self._hurried(turn, self._known, jobs, end):
             return
         started: list[Job] | None = None
         while True:
             asked = time.monotonic()
             moment = turn.wait(end)
             self.turn_waits += time.monotonic() - asked
+            self._is_alone = moment is not None and moment == self._known
             if started is None:
                 started = [job for job in jobs if job.start()]
             if moment is None:
@@ -104,7 +106,7 @@ class Engine:
         try:
             self._attempt(turn, moment, started, end)
         except MovedError:
-            self._known = None
+            self._is_alone = False
             for job in started:
                 job.postpone()
             return False
@@ -112,7 +114,7 @@ class Engine:
 
     def _attempt(self, turn: Turn, moment: Moment, jobs: Sequence[Job], end: float) -> None:
         """Run the jobs and commit what they wrote."""
-        held = self._held if self._known is not None and self._known.last == moment.last else {}
+        held = self._held if moment == self._known else {}
         session = RedisSession(turn.snapshot(held), clock=self.clock)
         for job in jobs:
             self._run_one(job, session)

@@ -13,7 +13,7 @@ from ..evaluate import aggregate_rows, count_rows, select_rows
 from ..query import Both, Compare, Either, Negate, Query
 from .layout import key_of_member
 from .snapshot import Local, Snapshot
-from .ways import Range, Way, facts_of, ways_of
+from .ways import Range, Way, exact_way, facts_of, ways_of
 
 R = TypeVar("R")
 
@@ -62,7 +62,18 @@ class Reader:
         """See Session."""
         if query.condition is None:
             return self._count_all(query.collection)
-        return count_rows(self._whole(query), self._candidates)
+        whole = self._whole(query)
+        number = self._counted(whole)
+        return count_rows(whole, self._candidates) if number is None else number
+
+    def _counted(self, query: Query[Any]) -> int | None:
+        """Return what an index alone counts; None where it cannot, or where records here differ from the server's."""
+        local = self.snapshot.local(query.collection)
+        way = exact_way(query, local.shelf)
+        if way is None or local.hidden:
+            return None
+        number = self._sizes([way])[id(way)]
+        return None if local.hidden else number
 
     def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
         """See Session."""

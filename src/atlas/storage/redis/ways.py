@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from ..collection import Scalar
-from ..query import Both, Compare, Order, Query
+from ..query import Both, Compare, Either, Order, Query
 from ..words import words_of
 from .layout import PRESENT, TEXT, Field, Index, Shelf, behind, encoded, encoded_text
 
@@ -153,3 +154,24 @@ def _by_values(query: Query[Any], shelf: Shelf) -> Iterator[Way]:
             for word in words_of(part.value):
                 code = encoded_text(word)
                 yield Way(shelf.words, [(code, behind(code))], is_narrow=True)
+
+
+def exact_way(query: Query[Any], shelf: Shelf) -> Way | None:
+    """Return a way along which there are the records of the condition and no others, where an index knows that."""
+    parts = [query.condition] if isinstance(query.condition, Compare) else getattr(query.condition, "parts", ())
+    if isinstance(query.condition, Compare) and query.condition.op == "contains":
+        return next(_by_values(query, shelf), None)
+    names = {part.field for part in parts if isinstance(part, Compare) and part.op in {"eq", "in"}}
+    if isinstance(query.condition, Either) or not parts or len(names) < len(parts):
+        return None
+    facts = facts_of(query.condition)
+    for index in shelf.columns:
+        if {field.name for field in index.fields[: len(names)]} == names and len(index.fields) >= len(names):
+            way = _by_columns(index, facts, query)
+            if way is not None and not any(field.is_sparse for field in index.fields[len(names) :]):
+                return way if _spans(facts, names) <= MOST_RANGES else None
+    return None
+
+
+def _spans(facts: dict[str, Fact], names: Iterable[str]) -> int:
+    return math.prod(len(facts[name].values or ()) for name in names)
