@@ -71,8 +71,8 @@ def parse_address(url: str) -> Address:
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         secrets = _secrets(parts.netloc, options)
         own = {name: options.pop(name) for name in ("schema", "readers", "feed") if name in options}
-        plain = parts._replace(query=_query(options), fragment="").geturl()
-        connection = conninfo_to_dict(plain)
+        connection = conninfo_to_dict(f"postgresql://{parts.netloc}{parts.path}?{_query(options)}")
+        _check_ports(str(connection.get("port", "")))
     except (ValueError, ProgrammingError):
         # What the parser says may repeat the whole URL.
         raise ConfigError("the PostgreSQL URL cannot be understood", field="store", hint=_HINT) from None
@@ -88,6 +88,12 @@ def parse_address(url: str) -> Address:
         feed=_one_of("feed", own.get("feed", FEEDS[0]), FEEDS),
         secrets=secrets,
     )
+
+
+def _check_ports(ports: str) -> None:
+    for port in ports.split(","):
+        if port and not 0 < int(port) < 65_536:
+            raise ValueError(port)
 
 
 def _query(options: dict[str, str]) -> str:
@@ -112,7 +118,7 @@ def _shown(url: str) -> str:
     name, colon, _ = user.partition(":")
     options = parse_qsl(parts.query, keep_blank_values=True)
     query = "&".join(f"{key}={_MASK if _is_secret(key) else quote(value, safe='/')}" for key, value in options)
-    return parts._replace(netloc=f"{name}{colon and ':' + _MASK}{at}{host}", query=query, fragment="").geturl()
+    return f"postgresql://{name}{colon and ':' + _MASK}{at}{host}{parts.path}{query and '?' + query}"
 
 
 def _is_here(connection: dict[str, Any]) -> bool:
