@@ -205,7 +205,10 @@ class Overlay:
 
     def delete_many(self, collection: Collection[R], keys: Iterable[Any]) -> int:
         """See Transaction."""
-        return sum(self.delete(collection, key) for key in list(keys))
+        wanted = list(keys)
+        # One question for all: a server is as far away for each.
+        self.get_many(collection, wanted)
+        return sum(self.delete(collection, key) for key in wanted)
 
     def append(self, collection: Collection[R], record: R) -> None:
         """See Transaction."""

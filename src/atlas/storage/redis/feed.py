@@ -14,7 +14,7 @@ from redis import exceptions
 from .layout import Layout
 from .link import Link
 
-BLOCK_MILLIS = 5_000
+BLOCK_MILLIS = 1_000
 AGAIN_SECONDS = 0.2
 
 
@@ -28,6 +28,7 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._is_stopped = threading.Event()
         self._connection: Any = None
+        self._is_following = True
         self._thread = threading.Thread(target=self._run, name="atlas-feed", daemon=True)
         self._thread.start()
 
@@ -49,8 +50,9 @@ class Feed:
                 self._follow(self._connection)
             except (exceptions.RedisError, OSError, ValueError, AttributeError) as error:
                 # Stopping ends the connection under its reader, which the driver meets in several ways.
-                if not self._is_stopped.is_set():
+                if self._is_following and not self._is_stopped.is_set():
                     logging.getLogger(__name__).warning("not told of commits for a while: %s", type(error).__name__)
+                self._is_following = False
             finally:
                 self._connection.disconnect()
             self._is_stopped.wait(AGAIN_SECONDS)
@@ -61,6 +63,7 @@ class Feed:
         place = last[0][0] if last else b"0-0"
         # What came before the waiting began.
         self._tell(self._ask(connection, "HGET", self._layout.meta, "seq"))
+        self._is_following = True
         while not self._is_stopped.is_set():
             found = self._ask(connection, "XREAD", "BLOCK", BLOCK_MILLIS, "STREAMS", feed, place)
             for _, entries in found or ():

@@ -78,7 +78,7 @@ class RedisStore:
         try:
             self._persistence = await self._away(self._ready)
         except BaseException:
-            self._link.close()
+            await self._let_go()
             raise
         self._process = os.getpid()
         self._engine.closing.clear()
@@ -135,10 +135,10 @@ class RedisStore:
 
     def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
         """See Store."""
-        stop_telling = self._listeners.add(told)
         if self._feed is None:
             self._seen = max(self._seen, self._engine.latest())
             self._feed = Feed(self._link, self._layout, self._tell)
+        stop_telling = self._listeners.add(told)
 
         def stop() -> None:
             stop_telling()
@@ -204,10 +204,14 @@ class RedisStore:
             # Should that fail, a later close goes on from here.
             await self._committer.close()
             self._committer = None
-        if self._pool is not None:
-            await asyncio.to_thread(self._pool.shutdown)
-            self._pool = None
+        await self._let_go()
         if feed is not None:
             await asyncio.to_thread(feed.join)
-        self._link.close()
         self._listeners.close(self._seen)
+
+    async def _let_go(self) -> None:
+        """End the threads that read, once they are done, and the connections."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await asyncio.to_thread(pool.shutdown)
+        self._link.close()
