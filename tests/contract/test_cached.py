@@ -21,7 +21,7 @@ from atlas.storage.protocol import Store, Transaction
 from atlas.storage.query import Query
 from atlas.storage.sqlite import SqliteStore
 from atlas.storage.sqlite.witness import Witness
-from atlas.storage.wrappers import CachedStore, ObservedStore, Operation
+from atlas.storage.wrappers import CachedStore, MeteredStore, ObservedStore, Operation
 from atlas.testing.laws import Stopped, stop
 from atlas.testing.samples import COLLECTIONS, COUNTERS, MARKS, PARTS, Counter, Mark, fill, marks, part
 
@@ -118,6 +118,19 @@ async def test_a_written_record_is_kept_as_a_read_would_give_it(store: CachedSto
     if isinstance(store.inner, SqliteStore):
         found = await store.read(lambda tx: tx.get(PARTS, "a"))
         assert found == part("a", metadata={"a": [1]})
+
+
+async def test_a_record_that_only_memory_can_hold_is_not_kept() -> None:
+    """It has no size and no second form; a commit that was made must not fail for that, nor a read."""
+    inner = MemoryStore(COLLECTIONS)
+    store = MeteredStore(CachedStore(inner))
+    await store.open()
+    strange = part("a", metadata={"of": object()})
+    await fill(store, [strange])
+    for _ in range(2):
+        assert await store.read(lambda tx: tx.get(PARTS, "a")) is strange
+    assert store.figures().operations["get"] == 2
+    await store.close()
 
 
 async def test_a_change_of_another_store_is_seen_at_once(pair: tuple[CachedStore, SqliteStore]) -> None:

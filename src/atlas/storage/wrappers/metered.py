@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from ...errors import AtlasError
-from ..collection import encode
 from ..protocol import DEFAULT_TIMEOUT, Committed, Store, Transaction
 from .around import StoreAround
 from .operation import KINDS, Operation, OperationTransaction, perform
+from .recent import size_of
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ class _Tally:
 
 
 def _size(record: Any) -> int:
-    return len(encode(record))
+    return size_of(record) or 0
 
 
 class _Clocked:

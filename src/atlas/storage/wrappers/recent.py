@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from ..collection import Collection, encode
 
 Place = tuple[str, Any]
@@ -25,17 +27,32 @@ class Kept(NamedTuple):
     moment: object
 
 
-def kept(record: Any, *, end: float, moment: object) -> Kept:
-    """Return an entry for a record as the store gave it."""
-    return Kept(record, 0 if record is None else len(encode(record)), end, moment)
+_NOT_JSON = (msgspec.MsgspecError, TypeError, ValueError, OverflowError)
 
 
-def kept_anew(collection: Collection[Any], record: Any, *, end: float, moment: object) -> Kept:
+def size_of(record: Any) -> int | None:
+    """Return the bytes of a record as JSON; None of one that only a store in memory can hold."""
+    try:
+        return len(encode(record))
+    except _NOT_JSON:
+        return None
+
+
+def kept(record: Any, *, end: float, moment: object) -> Kept | None:
+    """Return an entry for a record as the store gave it; None for one that cannot be weighed."""
+    size = 0 if record is None else size_of(record)
+    return None if size is None else Kept(record, size, end, moment)
+
+
+def kept_anew(collection: Collection[Any], record: Any, *, end: float, moment: object) -> Kept | None:
     """Return an entry for a record that was written: what a read of it would give, whatever becomes of this one."""
     if record is None:
         return Kept(None, 0, end, moment)
-    text = encode(record)
-    return Kept(collection.decode(text), len(text), end, moment)
+    try:
+        text = encode(record)
+        return Kept(collection.decode(text), len(text), end, moment)
+    except _NOT_JSON:
+        return None
 
 
 class Recent:
@@ -62,10 +79,10 @@ class Recent:
                 return None
         return entry
 
-    def put(self, place: Place, entry: Kept) -> None:
+    def put(self, place: Place, entry: Kept | None) -> None:
         """Keep an entry, and let others go for it; one that alone is too large is not kept."""
         self.drop(place)
-        if entry.size > self._most_bytes:
+        if entry is None or entry.size > self._most_bytes:
             return
         self._entries[place] = entry
         self.bytes += entry.size
