@@ -132,7 +132,7 @@ class Database:
                 # The others were likely lost with it.
                 self.losses += 1
                 pool.putconn(connection)
-                pool.check()
+                pool.drain()
             else:
                 pool.putconn(connection)
 

@@ -6,7 +6,6 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -42,6 +41,12 @@ class Engine:
         self._id = str(uuid.uuid4())
         self._number = 0
         self._in_doubt: int | None = None
+        self._ending = (
+            f'WITH told AS (UPDATE {self._schema}."meta" SET "seq" = %s, "now" = %s),'
+            f' signed AS (INSERT INTO {self._schema}."writer" VALUES (%s, %s, %s)'
+            ' ON CONFLICT ("id") DO UPDATE SET "number" = excluded."number", "at" = excluded."at")'
+            " SELECT pg_notify(channel, %s) FROM (SELECT %s::text AS channel) AS c WHERE channel IS NOT NULL"
+        )
         self._started: list[Job] = []
 
     @property
@@ -184,12 +189,12 @@ class Engine:
         try:
             with translated(self.database.address, connection):
                 connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+                # The wait for the turn heeds what was set just before it.
                 connection.execute(
-                    "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
-                    " set_config(%s, %s, true)",
-                    limits,
+                    "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),"
+                    " set_config(%s, %s, true), pg_advisory_xact_lock(%s)",
+                    (*limits, self.database.address.turn),
                 )
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (self.database.address.turn,))
                 row = connection.execute(f'SELECT "seq", "now", "schema" FROM {self._schema}."meta"').fetchone()
         except StoreTimeoutError as error:
             raise StoreBusyError("other writers held the store for all of the time given") from error
@@ -217,18 +222,11 @@ class Engine:
     def _commit(self, connection: Connection, seq: int | None, now: datetime, *, is_news: bool) -> Cursor:
         if seq is None:
             return connection.execute("COMMIT")
-        with nullcontext() if connection.info.pipeline_status else connection.pipeline():
-            connection.execute(f'UPDATE {self._schema}."meta" SET "seq" = %s, "now" = %s', (seq, to_scalar(now)))
-            if is_news:
-                connection.execute("SELECT pg_notify(%s, %s)", (self.database.address.channel, str(seq)))
-            self._number += 1
-            connection.execute(
-                f'INSERT INTO {self._schema}."writer" VALUES (%s, %s, %s)'
-                ' ON CONFLICT ("id") DO UPDATE SET "number" = excluded."number", "at" = excluded."at"',
-                (self._id, self._number, to_scalar(now)),
-            )
-            self._in_doubt = self._number
-            return connection.execute("COMMIT")
+        self._number += 1
+        self._in_doubt = self._number
+        now_text, channel = to_scalar(now), self.database.address.channel if is_news else None
+        connection.execute(self._ending, (seq, now_text, self._id, self._number, now_text, str(seq), channel))
+        return connection.execute("COMMIT")
 
     def _has_committed(self, connection: Connection, until: float) -> bool:
         """Say what became of a commit whose answer was lost, once its own connection is surely at an end."""
