@@ -15,7 +15,7 @@ from atlas.storage.collection import Collection
 from atlas.storage.memory import MemoryStore
 from atlas.storage.protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Store, Transaction
 from atlas.storage.sqlite import SqliteStore
-from atlas.storage.wrappers import CachedStore, MeteredStore, ObservedStore, Operation, ReadOnlyStore
+from atlas.storage.wrappers import CachedStore, ListedStore, MeteredStore, ObservedStore, Operation, ReadOnlyStore
 from atlas.storage.wrappers.around import StoreAround
 from atlas.testing import StoreContract, StoreFactory, machine_of
 
@@ -89,7 +89,7 @@ class ReadsThrough(StoreAround):
 
 
 def all_outside_in(inner: Store) -> Store:
-    return CachedStore(observed(MeteredStore(ReadsThrough(inner))))
+    return ListedStore(CachedStore(observed(MeteredStore(ReadsThrough(inner)))))
 
 
 def all_inside_out(inner: Store) -> Store:
@@ -103,6 +103,7 @@ WRAPS: Mapping[str, Wrap] = {
     "metered": MeteredStore,
 }
 OTHERS: Mapping[str, Wrap] = {
+    "listed": ListedStore,
     "crowded": crowded,
     "all_outside_in": all_outside_in,
     "all_inside_out": all_inside_out,

@@ -19,7 +19,7 @@ from atlas.storage.plain import Storage, open_storage
 from atlas.storage.plain_transaction import Isolation, Outcome, StorageTransaction
 from atlas.storage.protocol import DEFAULT_TIMEOUT, Committed, Store, Transaction
 from atlas.storage.query import Query, ge, gt
-from atlas.storage.wrappers import CachedStore
+from atlas.storage.wrappers import CachedStore, ListedStore
 from atlas.storage.wrappers.around import StoreAround
 
 pytestmark = pytest.mark.anyio
@@ -402,13 +402,34 @@ async def test_active_transactions_are_listed(store: Store) -> None:
         books.transaction(lambda view: view.set(book(1)), name="filling", retries=1),
     )
     first, *_, last = seen
-    assert {(active.name, active.collection) for active in first} == {("lending", "loans"), ("filling", "books")}
+    assert {(active.name.rpartition(".")[2], active.collection) for active in first} == {
+        ("lending", "loans"),
+        ("filling", "books"),
+    }
     assert len({active.id for active in first}) == 2
     assert all(begun <= active.started <= datetime.now(UTC) for active in first)
     assert max(active.attempts for active in last) in {1, 2}
     with pytest.raises(ZeroDivisionError):
         await books.transaction(lambda _: 1 // 0)
     assert books.transactions.listed() == ()
+
+
+async def test_all_transactions_of_a_store_can_be_listed(store: Store) -> None:
+    """Also those that are no view's: each once, with the name of its function."""
+    listing = ListedStore(store)
+    books, loans = Storage(listing, BOOKS), Storage(listing, LOANS)
+    seen: list[list[tuple[str, str | None]]] = []
+
+    def looking(_: Any) -> None:
+        seen.append([(active.name.rpartition(".")[2], active.collection) for active in listing.transactions.listed()])
+
+    await asyncio.gather(books.transaction(looking), loans.transaction(looking, name="lend"), listing.transact(looking))
+    for active in seen:
+        assert len(active) == len(set(active))
+        assert set(active) <= {("looking", "books"), ("lend", "loans"), ("looking", None)}
+    assert len(seen[0]) == 3
+    assert books.transactions is loans.transactions
+    assert listing.transactions.listed() == ()
 
 
 async def test_the_view_of_a_cached_store_is_the_same(store: Store) -> None:

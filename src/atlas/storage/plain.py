@@ -13,7 +13,6 @@ from ..errors import AtlasError, InputError
 from .collection import Collection
 from .open import open_store
 from .plain_transaction import (
-    ActiveTransactions,
     EndedError,
     Isolation,
     Outcome,
@@ -22,6 +21,7 @@ from .plain_transaction import (
 )
 from .protocol import DEFAULT_TIMEOUT, Store, Transaction
 from .query import Query, cursor_of, gt
+from .wrappers.listed import ActiveTransactions, ListedStore, name_of
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -43,7 +43,11 @@ class Storage(Generic[R]):
     ) -> None:
         self.store = store
         self.collection = collection
-        self.transactions = transactions or ActiveTransactions()
+        if transactions is None:
+            transactions = store.transactions if isinstance(store, ListedStore) else ActiveTransactions()
+        self.transactions = transactions
+        # A store that lists would list the same transaction again, under another name.
+        self._beneath = store.inner if isinstance(store, ListedStore) else store
 
     def beside(self, collection: Collection[S]) -> Storage[S]:
         """Return the view of another collection of the store; both list the same active transactions."""
@@ -159,7 +163,7 @@ class Storage(Generic[R]):
         `retries` times, waiting longer each time.
         """
         asked = _isolation(isolation)
-        with self.transactions.one(name or _name_of(operation), self.collection.name) as attempt:
+        with self.transactions.one(name or name_of(operation), self.collection.name) as attempt:
             while True:
                 attempts = attempt()
                 try:
@@ -195,7 +199,7 @@ class Storage(Generic[R]):
                 return value
 
         try:
-            made = await self.store.transact(work, timeout=timeout)
+            made = await self._beneath.transact(work, timeout=timeout)
         except EndedError as end:
             if end.view not in views:
                 raise

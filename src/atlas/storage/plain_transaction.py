@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import count
 from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -47,46 +45,6 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     def is_stronger(self) -> bool:
         """Whether a weaker isolation was asked for than there was."""
         return self.asked is not self.isolation
-
-
-class ActiveTransaction(msgspec.Struct, frozen=True, kw_only=True):
-    """A transaction that has not ended; `name` is given by its caller, `attempts` counts the tries so far."""
-
-    id: int
-    name: str
-    collection: str
-    started: datetime
-    attempts: int
-
-
-class ActiveTransactions:
-    """The transactions under way on one store, of all views that share this list."""
-
-    def __init__(self) -> None:
-        self._ids = count(1)
-        self._active: dict[int, ActiveTransaction] = {}
-
-    def listed(self) -> tuple[ActiveTransaction, ...]:
-        """Return them, the oldest first."""
-        return tuple(self._active.values())
-
-    @contextmanager
-    def one(self, name: str, collection: str) -> Iterator[Callable[[], int]]:
-        """List a transaction for the length of a block; gives what counts a further attempt."""
-        id_ = next(self._ids)
-        self._active[id_] = ActiveTransaction(
-            id=id_, name=name, collection=collection, started=datetime.now(UTC), attempts=0
-        )
-
-        def attempt() -> int:
-            before = self._active[id_]
-            self._active[id_] = msgspec.structs.replace(before, attempts=before.attempts + 1)
-            return before.attempts + 1
-
-        try:
-            yield attempt
-        finally:
-            del self._active[id_]
 
 
 class EndedError(BaseException):

@@ -1,16 +1,20 @@
-"""Stores around stores, in any order: cached, observed, read-only, metered. May import `storage`, never a backend."""
+"""Stores around stores: cached, listed, metered, observed, read-only. May import `storage`, but no backend."""
 
 from .cached import CachedStore, CacheFigures
+from .listed import ActiveTransaction, ActiveTransactions, ListedStore
 from .metered import Figures, Histogram, MeteredStore
 from .observed import Middleware, Notice, ObservedStore, Subscription
 from .operation import Operation
 from .read_only import ReadOnlyStore
 
 __all__ = [
+    "ActiveTransaction",
+    "ActiveTransactions",
     "CacheFigures",
     "CachedStore",
     "Figures",
     "Histogram",
+    "ListedStore",
     "MeteredStore",
     "Middleware",
     "Notice",
