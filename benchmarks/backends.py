@@ -260,7 +260,8 @@ async def traverse(bench: Bench) -> Measured:
     edges = [Edge(id=f"e{n}", source=f"{(n - 1) // 10:05}", target=f"{n:05}", kind="holds") for n in range(1, NODES)]
     walk = (
         'WITH RECURSIVE found(key, depth) AS (VALUES (?, 0) UNION SELECT e."target", depth + 1 FROM found '
-        'JOIN "edge" AS e ON e."source" = found.key) SELECT n."value", depth FROM found JOIN "node" AS n ON n."key" = found.key'
+        'JOIN "edge" AS e ON e."source" = found.key) '
+        'SELECT n."value", depth FROM found JOIN "node" AS n ON n."key" = found.key'
     )
     decode = msgspec.json.Decoder(Node).decode
     async with lasting(SqliteStore(path, GRAPH)) as store:
