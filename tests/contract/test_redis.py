@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
+import redis
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.contract.redis_servers import running
@@ -25,7 +26,11 @@ def place() -> Iterator[str]:
     """A server, as a URL that a prefix is to be added to."""
     given = os.environ.get("ATLAS_TEST_REDIS_URL")
     if given:
-        yield f"{given}{'&' if '?' in given else '?'}prefix="
+        run = uuid.uuid4().hex
+        yield f"{given}{'&' if '?' in given else '?'}prefix={run}."
+        with redis.from_url(given.partition("?")[0]) as client:
+            for key in client.scan_iter(match=f"{{{run}.*", count=1_000):
+                client.delete(key)
         return
     with running() as server:
         yield server.url("")

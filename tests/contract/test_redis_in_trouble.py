@@ -460,6 +460,40 @@ async def test_a_user_without_rights_changes_nothing() -> None:
                 client.execute_command("ACL", "SETUSER", "some", f"+{command}")
 
 
+async def test_a_key_of_another_kind_finds_nothing(server: Server) -> None:
+    """In the server all keys are text; a task without a parent has not the one that is called None."""
+    async with opened(server.url(new_prefix())) as store:
+        await fill(store, [part("None"), part("1")])
+        await marks(store, "x")
+
+        def look(tx: Transaction) -> list[Any]:
+            return [tx.get(PARTS, None), tx.get(PARTS, 1), tx.get(MARKS, "1"), tx.get_many(PARTS, [None, 1, "1"])]
+
+        for found in (await store.read(look), (await store.transact(look)).value):
+            assert found == [None, None, None, {"1": part("1")}]
+
+
+async def test_connections_are_told_of(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """How many there are, what each is used for, and when the server was lost and found again."""
+    async with opened(server.url(new_prefix())) as store:
+        await asyncio.gather(*(numbered(store) for _ in range(8)))
+        figures = await store.statistics()
+        pool = figures["pool"]
+        assert pool["total"] == pool["idle"] == len(pool["each"]) <= 5
+        assert sum(line["calls"] for line in pool["each"]) > 8
+        assert all(line["bytes_sent"] and not line["errors"] for line in pool["each"] if line["calls"])
+        server.end()
+        try:
+            with pytest.raises(StorageError):
+                await numbered(store)
+        finally:
+            server.start()
+        await numbered(store)
+        assert (await store.statistics())["connections_lost"] > figures["connections_lost"]
+    said = [record.message.rpartition("prefix=")[2].partition(" ")[2] for record in caplog.records]
+    assert said == ["does not answer", "answers again"]
+
+
 async def test_prefixes_are_apart(server: Server) -> None:
     """Several stores live on one server; all of one has one hash tag, and so one slot of a cluster."""
     one, two = new_prefix(), new_prefix()

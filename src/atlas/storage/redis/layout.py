@@ -139,6 +139,10 @@ class Shelf:
         self.probe = f"{tag}:probe"
         self.indexes = [self.by_key, *self.columns, *self.lists.values(), *([words] if collection.text else [])]
 
+    def holds(self, key: Any) -> bool:
+        """Say whether a record may have this key: that another kind of key reads the same makes them no equals."""
+        return isinstance(key, int if self._is_numbered else str)
+
     def key_from(self, text: str) -> Any:
         """Return the key that is the name of a record in its hash."""
         return int(text) if self._is_numbered else text

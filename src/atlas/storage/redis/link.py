@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -44,18 +45,50 @@ class UnreachedError(ServerLostError):
     """The server could not be reached, and so was told nothing."""
 
 
+class Line:
+    """One connection, and what went over it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.used = time.monotonic()
+        self.calls = self.errors = self.sent = 0
+        self.seconds = 0.0
+
+    def exchange(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send commands and return the replies, refusals among them."""
+        data, asked = _on_the_wire(commands), time.perf_counter()
+        self.connection.send_packed_command([data])
+        replies = [_reply(self.connection) for _ in commands]
+        self.used = time.monotonic()
+        self.seconds += time.perf_counter() - asked
+        self.sent += len(data)
+        self.calls += 1
+        self.errors += sum(isinstance(reply, Exception) for reply in replies)
+        return replies
+
+    def figures(self, state: str) -> dict[str, Any]:
+        """Return what went over it so far."""
+        return {
+            "state": state,
+            "unused_seconds": round(time.monotonic() - self.used, 3),
+            "calls": self.calls,
+            "errors": self.errors,
+            "bytes_sent": self.sent,
+            "mean_seconds": round(self.seconds / self.calls, 6) if self.calls else 0.0,
+        }
+
+
 class Link:
     """Connections to one server. Each is used by one thread at a time; a broken one is replaced by the next call."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._idle: list[Any] = []
+        self._idle: list[Line] = []
+        self._busy: set[Line] = set()
         self._lock = threading.Lock()
         self._is_closed = False
-        self.total = 0
+        self._is_reached = True
         self.lost = 0
-        self.calls = 0
-        self.seconds = 0.0
 
     def connection(self) -> Any:
         """Return a new connection, which the caller keeps and ends."""
@@ -90,11 +123,11 @@ class Link:
         return replies
 
     def _sent(self, commands: Sequence[Sequence[Any]], *, is_repeatable: bool) -> list[Any]:
-        connection = self._taken(is_alive=not is_repeatable)
+        line = self._taken(is_alive=not is_repeatable)
         try:
-            if connection is not None:
+            if line is not None:
                 try:
-                    return self._exchange(connection, commands)
+                    return self._exchange(line, commands)
                 except _LOST as error:
                     if not is_repeatable or isinstance(error, exceptions.TimeoutError):
                         raise
@@ -103,16 +136,24 @@ class Link:
         except (*_LOST, exceptions.RedisError) as error:
             raise self._translated(error) from error
 
-    def _connected(self) -> Any:
+    def _connected(self) -> Line:
         """Return a new connection that stands; raises UnreachedError, before anything was sent."""
         connection = self.connection()
         try:
             connection.connect()
         except _LOST as error:
-            self.lost += 1
             made = self._translated(error)
+            self._note(is_reached=False)
             raise (UnreachedError(made.message, details=made.details) if made.retryable else made) from error
-        return connection
+        self._note(is_reached=True)
+        return Line(connection)
+
+    def _note(self, *, is_reached: bool) -> None:
+        """Tell the log when the server is lost, and when it is there again."""
+        if is_reached is not self._is_reached:
+            self._is_reached = is_reached
+            said = "answers again" if is_reached else "does not answer"
+            logging.getLogger(__name__).warning("%s %s", self._address.url, said)
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, is_repeatable: bool = True) -> Any:
         """Return what a script returns; a server that does not know it yet is told it."""
@@ -125,7 +166,7 @@ class Link:
             (reply,) = self.ask([("EVAL", script.text, *rest)], is_repeatable=is_repeatable)
         return reply
 
-    def _taken(self, *, is_alive: bool) -> Any:
+    def _taken(self, *, is_alive: bool) -> Line | None:
         """Return an idle connection, None where there is none; `is_alive`: one that the server has not left."""
         while True:
             with self._lock:
@@ -133,38 +174,37 @@ class Link:
                     raise StoreClosedError("the store is closed")
                 if not self._idle:
                     return None
-                connection = self._idle.pop()
-            if not is_alive or not _has_ended(connection):
-                return connection
-            connection.disconnect()
+                line = self._idle.pop()
+            if not is_alive or not _has_ended(line.connection):
+                return line
+            line.connection.disconnect()
 
-    def _exchange(self, connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    def _exchange(self, line: Line, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Send and receive; the connection goes back to the others only when nothing of it is left unread."""
-        asked = time.perf_counter()
+        with self._lock:
+            self._busy.add(line)
         is_whole = False
         try:
-            connection.send_packed_command([_on_the_wire(commands)])
-            replies = [_reply(connection) for _ in commands]
+            replies = line.exchange(commands)
             is_whole = True
         finally:
-            self.calls += 1
-            self.seconds += time.perf_counter() - asked
-            self._give_back(connection, is_whole=is_whole)
+            self._give_back(line, is_whole=is_whole)
         return replies
 
-    def _give_back(self, connection: Any, *, is_whole: bool) -> None:
+    def _give_back(self, line: Line, *, is_whole: bool) -> None:
         with self._lock:
+            self._busy.discard(line)
+            self.lost += not is_whole
             if is_whole and not self._is_closed:
-                self._idle.append(connection)
+                self._idle.append(line)
                 return
-        self.lost += not is_whole
-        connection.disconnect()
+        line.connection.disconnect()
 
     def _forget_idle(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.disconnect()
+        for line in idle:
+            line.connection.disconnect()
 
     def open(self) -> None:
         """Let connections be made, from now on."""
@@ -178,11 +218,16 @@ class Link:
         self._forget_idle()
 
     def figures(self) -> dict[str, Any]:
-        """Return what has gone over the connections so far."""
+        """Return how many connections there are, and of each what went over it."""
         with self._lock:
-            idle = len(self._idle)
-        mean = self.seconds / self.calls if self.calls else 0.0
-        return {"idle": idle, "calls": self.calls, "broken": self.lost, "mean_seconds": round(mean, 6)}
+            idle, busy = list(self._idle), list(self._busy)
+        return {
+            "total": len(idle) + len(busy),
+            "active": len(busy),
+            "idle": len(idle),
+            "waiting": 0,
+            "each": [*(line.figures("active") for line in busy), *(line.figures("idle") for line in idle)],
+        }
 
     def _translated(self, error: Exception) -> StorageError:
         """Return the error of the tree; the driver's words name hosts and commands, never a password."""

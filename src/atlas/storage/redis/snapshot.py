@@ -158,7 +158,7 @@ class Snapshot:
         """Return those of the records that the server has; hidden ones are right in their `Local` only."""
         local = self.local(collection)
         wanted = list(dict.fromkeys(keys))
-        unknown = [key for key in wanted if key not in local.held and key not in local.hidden]
+        unknown = [k for k in wanted if k not in local.held and k not in local.hidden and local.shelf.holds(k)]
         parts = [unknown[i : i + _FETCHED] for i in range(0, len(unknown), _FETCHED)]
         if parts:
             replies = self.ask([("HMGET", local.shelf.records, *map(str, part)) for part in parts])

@@ -185,7 +185,8 @@ class RedisStore:
             "reruns": self._engine.reruns,
             "turn_wait_seconds": round(self._engine.turn_waits, 6),
             "persistence": self._persistence.text,
-            "connections": self._link.figures(),
+            "connections_lost": self._link.lost,
+            "pool": self._link.figures(),
         }
 
     def _counts(self, tx: Transaction) -> tuple[dict[str, int], int]:
