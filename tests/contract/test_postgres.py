@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -348,6 +349,14 @@ async def test_verify_finds_what_was_changed_behind_the_store(postgres: Server, 
         "the columns of parts b differ from its record",
         "1 lines of parts__text belong to no record",
     ]
+    await store.close()
+
+
+@pytest.mark.anyio
+async def test_a_caller_may_wait_for_ever(url: str) -> None:
+    """The server counts milliseconds in 31 bits; that is not the caller's concern."""
+    store = await opened(url)
+    assert (await store.transact(lambda tx: tx.count(Query(PARTS)), timeout=timedelta(days=365))).value == 0
     await store.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from .database import Database, insisting
 from .failures import AgainError, UnguardedError, is_lost, translated
 from .line import Line
 from .schema import check_number
-from .session import PostgresSession, SnapshotSession
+from .session import PostgresSession, SnapshotSession, millis
 
 T = TypeVar("T")
 
@@ -182,7 +181,7 @@ class Engine:
     def _begin(self, connection: Connection, until: float) -> tuple[int, datetime]:
         """Wait for the turn among all writers of the store, and look where it stands."""
         asked = time.perf_counter()
-        left = max(1, math.ceil((until - time.monotonic()) * 1000))
+        left = millis(until - time.monotonic())
         # In a pipeline no transaction counts as idle; what ends that of a client that is gone came with PostgreSQL 17.
         whole = "transaction" if connection.info.server_version >= 170_000 else "idle_in_transaction_session"
         limits = str(left), str(left), f"{whole}_timeout", str(left + int(IDLE_GRACE * 1000))

@@ -34,6 +34,7 @@ COPY_ROWS = 100
 
 
 _NEAR = 0.8
+_LONGEST = 2_000_000_000
 
 
 class PostgresSession:
@@ -108,7 +109,7 @@ class PostgresSession:
         left = max(0.001, self._deadline - time.monotonic())
         if not self.limit * _NEAR <= left <= self.limit:
             self.limit = left
-            self._connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(math.ceil(left * 1000)),))
+            self._connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(millis(left)),))
 
     def get_many(self, collection: Collection[R], keys: Sequence[Any]) -> dict[Any, R]:
         """See Session."""
@@ -318,6 +319,11 @@ class SnapshotSession(PostgresSession):
             with self._noted():
                 self._seen = self._look()
         return self._seen
+
+
+def millis(seconds: float) -> int:
+    """Return a time as the server takes it: a positive number of milliseconds, of three weeks at most."""
+    return max(1, min(math.ceil(seconds * 1000), _LONGEST))
 
 
 def _batch(step: Step) -> tuple[int, str]:

@@ -117,7 +117,12 @@ class PostgresStore:
             return self._engine.read(work, until)
         job = Job(work, until)
         running = asyncio.get_running_loop().run_in_executor(self._readers, self._read_there, job)
-        done, _ = await asyncio.wait([running], timeout=self._patience)
+        try:
+            done, _ = await asyncio.wait([running], timeout=self._patience)
+        except asyncio.CancelledError:
+            job.abandon()
+            running.cancel()
+            raise
         if not done and job.abandon():
             raise StoreBusyError(f"no connection to {self.url} became free in {self._patience:g} s")
         value: T = await running
