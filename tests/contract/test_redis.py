@@ -15,7 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.contract.redis_servers import running
 
 from atlas.storage.redis import RedisStore
-from atlas.testing import StoreContract, StoreFactory, machine_of
+from atlas.testing import StoreContract, StoreFactory, machine_of, run_contract
 from atlas.testing.samples import COLLECTIONS, fill, ids, part
 
 PATIENT = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,6 +41,27 @@ class TestRedisStore(StoreContract):
     def make_store(self, place: str) -> StoreFactory:
         url = f"{place}{uuid.uuid4().hex}"
         return lambda collections: RedisStore(url, collections)
+
+
+INLINE = (
+    "no_increment_is_lost",
+    "no_increment_is_lost_between_stores",
+    "what_one_store_commits_another_reads",
+    "a_failed_transaction_takes_no_number",
+    "a_read_sees_one_moment",
+    "work_past_its_deadline_is_undone",
+    "refused_work_cannot_go_on",
+    "subscribers_are_told_after_the_commit",
+    "a_closed_store_refuses",
+    "reopening_keeps_everything",
+    "a_used_store_is_well",
+)
+
+
+def test_a_store_on_the_one_thread_there_is_keeps_the_laws(place: str) -> None:
+    """As the command line opens it: what differs is who waits for the server, and that a turn is given back there."""
+    broken = run_contract(lambda: partial(RedisStore, f"{place}{uuid.uuid4().hex}", is_inline=True), INLINE)
+    assert not broken
 
 
 def test_the_redis_store_walks_like_a_dict(place: str) -> None:
