@@ -21,6 +21,7 @@ from atlas.errors import (
     ConflictError,
     StorageError,
     StoreBusyError,
+    StoreClosedError,
     StoreFullError,
     StoreNewerError,
     StoreReadOnlyError,
@@ -682,3 +683,26 @@ async def test_who_gives_up_waiting_is_not_waited_for(server: Server) -> None:
         await asyncio.gather(held, waiting)
         assert await value_of(third) == 0
         assert [text for _, text in await numbered(third)] == ["held", "third"]
+
+
+async def test_closing_does_not_wait_for_another_s_turn(server: Server) -> None:
+    """Who waited is told that the store was closed, and nothing of it is written later."""
+    url = server.url(new_prefix())
+    async with opened(url) as first, opened(url) as second:
+        entered, leave = threading.Event(), threading.Event()
+
+        def hold(tx: Transaction) -> None:
+            tx.append(MARKS, Mark(text="held"))
+            entered.set()
+            leave.wait(10)
+
+        held = asyncio.create_task(first.transact(hold))
+        assert await asyncio.to_thread(entered.wait, 10)
+        waiting = asyncio.create_task(marks(second, "late"))
+        await asyncio.sleep(0.02)
+        await asyncio.wait_for(second.close(), 5)
+        with pytest.raises(StoreClosedError):
+            await waiting
+        leave.set()
+        await held
+        assert await numbered(first) == [(1, "held")]
