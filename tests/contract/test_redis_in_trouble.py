@@ -352,7 +352,7 @@ async def test_a_full_server_refuses_and_keeps_what_it_has(server: Server) -> No
     async with opened(server.url(new_prefix())) as store:
         await fill(store, [part("a")])
         with server.client() as client:
-            client.config_set("maxmemory", "1mb")
+            client.config_set("maxmemory", "100kb")
             try:
                 with pytest.raises(StoreFullError) as refusal:
                     await fill(store, [part("b"), part("c")])
@@ -375,7 +375,7 @@ async def test_memory_that_runs_out_at_the_commit_changes_nothing(server: Server
             tx.delete(PARTS, "a")
             assert tx.count(Query(PARTS)) == 1
             with server.client() as client:
-                client.config_set("maxmemory", "1mb")
+                client.config_set("maxmemory", "100kb")
 
         try:
             with pytest.raises(StoreFullError):
