@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from ..errors import StorageError, StoreBusyError, StoreClosedError
+from .clock import utc_now
 from .collection import Collection
 from .explaining import Step
 from .listeners import Listeners
@@ -23,10 +24,6 @@ from .protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
 from .query import Query
 
 T = TypeVar("T")
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -46,7 +43,7 @@ class MemoryStore:
     session_type = MemorySession
     overlay_type = Overlay
 
-    def __init__(self, collections: Sequence[Collection[Any]], *, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, collections: Sequence[Collection[Any]], *, clock: Callable[[], datetime] = utc_now) -> None:
         self._state = State(collections)
         self._clock = clock
         self._lock = threading.Lock()

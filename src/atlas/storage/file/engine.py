@@ -90,6 +90,10 @@ class Engine:
         if os.getpid() != self._process:
             raise StoreClosedError("the store was opened by the parent process", hint="Open it again in this one.")
 
+    def stop(self) -> None:
+        """See durable.Engine."""
+        self.is_open = False
+
     def check_writable(self) -> None:
         """Raise StoreReadOnlyError for a file that cannot be written."""
         if not self.content.is_writable:

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ...errors import StorageError
+from ..clock import utc_now
 from ..collection import Collection
-from ..jobs import Job, TooLongError
-from ..listeners import Listeners
+from ..durable import DurableStore, TaskWatch
+from ..jobs import TooLongError
 from ..place import storage_error, taken
-from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
-from ..query import Query
+from ..protocol import DEFAULT_TIMEOUT, Capabilities, Transaction
 from .engine import Engine
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from ..committing import Committer
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class FileStore:
+class FileStore(DurableStore[Engine]):
     """A store in one readable JSON file that any number of processes share (`protocol.Store` states the promise).
 
     Every process holds all records in memory. `is_inline` runs everything on the calling thread, without an event
@@ -44,18 +34,13 @@ class FileStore:
         path: Path,
         collections: Sequence[Collection[Any]],
         *,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
         is_inline: bool = False,
         is_forced: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._collections = tuple(collections)
-        self._engine = Engine(self.path, collections, clock=clock, is_inline=is_inline, is_forced=is_forced)
-        self._is_inline = is_inline
-        self._committer: Committer | None = None
-        self._listeners = Listeners()
-        self._watch: asyncio.Task[None] | None = None
-        self._seen = 0
+        engine = Engine(self.path, collections, clock=clock, is_inline=is_inline, is_forced=is_forced)
+        super().__init__(engine, collections, is_inline=is_inline)
 
     @property
     def url(self) -> str:
@@ -71,33 +56,6 @@ class FileStore:
         """See Store."""
         self._engine.open()
 
-    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
-        """See Store."""
-        self._engine.check_open()
-        seconds = timeout.total_seconds()
-        job = Job(work, time.monotonic() + seconds)
-        if self._is_inline:
-            self._engine.run([job], wait=seconds)
-        else:
-            if self._committer is None:
-                from ..committing import Committer
-
-                self._committer = Committer(self._engine, committed=self._tell)
-            await self._committer.submit(job)
-        if job.error is not None:
-            raise job.error
-        if self._is_inline:
-            self._tell(job.seq)
-            self._tidy()
-        return Committed(job.value, job.seq)
-
-    def _tidy(self) -> None:
-        """Tidy up; a failure is not the caller's, whose change is made."""
-        try:
-            self._engine.tidy()
-        except StorageError as error:
-            logging.getLogger(__name__).warning("tidying up was put off: %s", error)
-
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
         self._engine.check_open()
@@ -110,22 +68,11 @@ class FileStore:
 
             return await asyncio.to_thread(self._engine.read, work)
 
-    def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
-        """See Store."""
+    def _watching(self) -> TaskWatch:
         import asyncio
 
-        stop_telling = self._listeners.add(told)
-        if self._watch is None:
-            self._seen = max(self._seen, self._engine.latest())
-            self._watch = asyncio.get_running_loop().create_task(self._watch_others())
-
-        def stop() -> None:
-            stop_telling()
-            if not self._listeners and self._watch is not None:
-                self._watch.cancel()
-                self._watch = None
-
-        return stop
+        self._seen = max(self._seen, self._engine.latest())
+        return TaskWatch(asyncio.get_running_loop().create_task(self._watch_others()))
 
     async def _watch_others(self) -> None:
         """Look for other processes' commits: at the size of the log every 50 ms, while somebody listens."""
@@ -142,11 +89,6 @@ class FileStore:
                     failed = str(error)
                     logging.getLogger(__name__).warning("cannot look for changes of %s: %s", self.path, error)
             await asyncio.sleep(POLL_SECONDS)
-
-    def _tell(self, seq: int) -> None:
-        if seq > self._seen:
-            self._seen = seq
-            self._listeners.tell(seq)
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store: writes one file of everything."""
@@ -187,34 +129,9 @@ class FileStore:
 
         return await asyncio.to_thread(run)
 
-    async def statistics(self) -> Mapping[str, Any]:
-        """See Store."""
-        counts, seq = await self.read(self._counts)
+    async def _figures(self) -> dict[str, Any]:
         snapshot, log = self._engine.content.size
-        return {
-            "url": self.url,
-            "bytes": snapshot,
-            "log_bytes": log,
-            "records": counts,
-            "seq": seq,
-            "commits": self._engine.commits,
-            "lock_wait_seconds": round(self._engine.lock_waits, 6),
-        }
+        return {"bytes": snapshot, "log_bytes": log, "lock_wait_seconds": round(self._engine.lock_waits, 6)}
 
-    def _counts(self, tx: Transaction) -> tuple[dict[str, int], int]:
-        return {c.name: tx.count(Query(c)) for c in self._collections}, tx.seq
-
-    async def close(self) -> None:
-        """See Store."""
-        if not self._engine.is_open and self._committer is None:
-            return
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-        self._engine.is_open = False
-        if self._committer is not None:
-            # Should that fail, a later close goes on from here.
-            await self._committer.close()
-            self._committer = None
+    async def _release(self) -> None:
         self._engine.close()
-        self._listeners.close(self._seen)

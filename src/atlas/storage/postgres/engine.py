@@ -11,7 +11,7 @@ from typing import TypeVar
 from psycopg import Connection, Cursor, Error
 from psycopg.pq import TransactionStatus
 
-from ...errors import StorageError, StoreBusyError, StoreReadOnlyError, StoreTimeoutError
+from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreReadOnlyError, StoreTimeoutError
 from ..collection import to_scalar
 from ..jobs import Job
 from ..overlay import Overlay
@@ -58,6 +58,16 @@ class Engine:
         """See CommitEngine: the server looks after itself."""
         return False
 
+    def check_open(self) -> None:
+        """See durable.Engine."""
+        self.database.check_process()
+        if not self.database.is_open:
+            raise StoreClosedError("the store is closed")
+
+    def stop(self) -> None:
+        """See durable.Engine."""
+        self.database.is_open = False
+
     def tidy(self) -> None:
         """See CommitEngine."""
 
@@ -65,11 +75,12 @@ class Engine:
         """See CommitEngine: what goes over a network is never short enough for an event loop."""
         return False
 
-    def run(self, jobs: Sequence[Job]) -> None:
+    def run(self, jobs: Sequence[Job], *, wait: float | None = None) -> None:
         """Run the jobs one after the other in one transaction, each alone in its failure, and commit once.
 
         A group whose connection is lost before it committed runs again on a new one, until its callers' time is up.
         """
+        del wait  # the deadlines of the jobs say it
         until = max(job.deadline for job in jobs)
         self._in_doubt, self._started = None, []
         try:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from psycopg import Connection
 
-from ...errors import StorageError, StoreBusyError, StoreClosedError
+from ...errors import StorageError, StoreBusyError
+from ..clock import utc_now
 from ..collection import Collection
-from ..committing import Committer
+from ..durable import DurableStore, TaskWatch
 from ..jobs import Job
-from ..listeners import Listeners
-from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
-from ..query import Query
+from ..protocol import DEFAULT_TIMEOUT, Capabilities, Transaction
 from . import upkeep
 from .address import parse_address
 from .database import Database, insisting
@@ -30,11 +29,7 @@ from .feed import follow
 T = TypeVar("T")
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class PostgresStore:
+class PostgresStore(DurableStore[Engine]):
     """A store in one schema of a PostgreSQL database, shared by any number of processes (see `protocol.Store`).
 
     A server that is away is waited for: by a write until its timeout, by a read for `patience`. `is_inline` runs
@@ -46,20 +41,15 @@ class PostgresStore:
         url: str,
         collections: Sequence[Collection[Any]],
         *,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
         patience: timedelta = DEFAULT_TIMEOUT,
         is_inline: bool = False,
     ) -> None:
         self._address = parse_address(url)
         self._database = Database(self._address, collections, is_inline=is_inline)
-        self._is_inline = is_inline
-        self._engine = Engine(self._database, clock=clock)
+        super().__init__(Engine(self._database, clock=clock), collections, is_inline=is_inline)
         self._patience = patience.total_seconds()
-        self._committer: Committer | None = None
         self._readers: ThreadPoolExecutor | None = None
-        self._listeners = Listeners()
-        self._watch: asyncio.Task[None] | None = None
-        self._seen = 0
 
     @property
     def url(self) -> str:
@@ -78,7 +68,6 @@ class PostgresStore:
             return
         await self._aside(self._database.open)
         if not self._is_inline:
-            self._committer = Committer(self._engine, committed=self._tell)
             self._readers = ThreadPoolExecutor(self._address.readers, thread_name_prefix="atlas-reader")
         try:
             self._seen = await self.read(lambda tx: tx.seq)
@@ -90,28 +79,9 @@ class PostgresStore:
         """Run what waits for the server where it holds nobody up."""
         return run() if self._is_inline else await asyncio.to_thread(run)
 
-    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
-        """See Store."""
-        self._check_open()
-        job = Job(work, time.monotonic() + timeout.total_seconds())
-        if self._committer is None:
-            self._engine.run([job])
-        else:
-            await self._committer.submit(job)
-        if job.error is not None:
-            raise job.error
-        if self._is_inline:
-            self._tell(job.seq)
-        return Committed(job.value, job.seq)
-
-    def _check_open(self) -> None:
-        self._database.check_process()
-        if not self._database.is_open:
-            raise StoreClosedError("the store is closed")
-
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store. Raises StoreBusyError when no connection could be had for all of `patience`."""
-        self._check_open()
+        self._engine.check_open()
         until = time.monotonic() + self._patience
         if self._readers is None:
             return self._engine.read(work, until)
@@ -131,24 +101,8 @@ class PostgresStore:
     def _read_there(self, job: Job) -> Any:
         return self._engine.read(job.work, job.deadline) if job.start() else None
 
-    def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
-        """See Store."""
-        stop_telling = self._listeners.add(told)
-        if self._watch is None:
-            self._watch = asyncio.get_running_loop().create_task(follow(self._address, self._tell))
-
-        def stop() -> None:
-            stop_telling()
-            if not self._listeners and self._watch is not None:
-                self._watch.cancel()
-                self._watch = None
-
-        return stop
-
-    def _tell(self, seq: int) -> None:
-        if seq > self._seen:
-            self._seen = seq
-            self._listeners.tell(seq)
+    def _watching(self) -> TaskWatch:
+        return TaskWatch(asyncio.get_running_loop().create_task(follow(self._address, self._tell)))
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store."""
@@ -167,7 +121,7 @@ class PostgresStore:
 
     async def _apart(self, run: Callable[[Connection], T]) -> T:
         """Run something slow on a connection of its own, again where that is lost."""
-        self._check_open()
+        self._engine.check_open()
         until = time.monotonic() + self._patience
 
         def attempt() -> T:
@@ -176,43 +130,19 @@ class PostgresStore:
 
         return await self._aside(lambda: insisting(attempt, until, is_wanted=lambda: self._database.is_open))
 
-    async def statistics(self) -> Mapping[str, Any]:
-        """See Store."""
-        counts, seq = await self.read(self._counts)
-        size = await self._apart(lambda connection: upkeep.size_of(connection, self._address))
+    async def _figures(self) -> dict[str, Any]:
         return {
-            "url": self.url,
-            "bytes": size,
-            "records": counts,
-            "seq": seq,
-            "commits": self._engine.commits,
+            "bytes": await self._apart(lambda connection: upkeep.size_of(connection, self._address)),
             "lock_wait_seconds": round(self._engine.lock_waits, 6),
             "connections_lost": self._database.losses,
             "pool": self._database.pool_figures(),
         }
 
-    def _counts(self, tx: Transaction) -> tuple[dict[str, int], int]:
-        return {c.name: tx.count(Query(c)) for c in self._database.collections}, tx.seq
-
-    async def close(self) -> None:
-        """See Store."""
-        if not self._database.is_open and self._committer is None:
-            return
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.cancel()
-        self._database.is_open = False
-        if self._committer is not None:
-            # Should that fail, a later close goes on from here.
-            await self._committer.close()
-            self._committer = None
+    async def _release(self) -> None:
         if self._readers is not None:
             await asyncio.to_thread(self._readers.shutdown)
             self._readers = None
         await self._aside(self._let_go)
-        if watch is not None:
-            await asyncio.wait([watch])
-        self._listeners.close(self._seen)
 
     def _let_go(self) -> None:
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ...errors import StoreBusyError
+from ...errors import StoreBusyError, StoreClosedError
 from ..jobs import Job
 from ..overlay import Overlay
 from ..protocol import DEFAULT_TIMEOUT, Transaction
@@ -32,6 +33,7 @@ class Engine:
         self.layout = layout
         self.clock = clock
         self.is_open = False
+        self._process = 0
         self.closing = threading.Event()
         self.commits = 0
         self.reruns = 0
@@ -40,6 +42,24 @@ class Engine:
         self._known: Moment | None = None
         self._is_alone = False
         self._held: dict[str, dict[Any, Any]] = {}
+
+    def start(self) -> None:
+        """Take work, in this process."""
+        self._process = os.getpid()
+        self.closing.clear()
+        self.is_open = True
+
+    def check_open(self) -> None:
+        """See durable.Engine."""
+        if not self.is_open:
+            raise StoreClosedError("the store is closed")
+        if os.getpid() != self._process:
+            raise StoreClosedError("the store was opened by the parent process", hint="Open it again in this one.")
+
+    def stop(self) -> None:
+        """See durable.Engine."""
+        self.is_open = False
+        self.closing.set()
 
     @property
     def is_untidy(self) -> bool:
@@ -61,11 +81,12 @@ class Engine:
         """Return a turn that was not asked for yet."""
         return Turn(self.link, self.layout, closing=self.closing)
 
-    def run(self, jobs: Sequence[Job]) -> None:
+    def run(self, jobs: Sequence[Job], *, wait: float | None = None) -> None:
         """Run the jobs one after the other, each alone in its failure, and have one script commit them all.
 
         When others have committed meanwhile, all run again, with a longer lease on the turn.
         """
+        del wait  # the deadlines of the jobs say it
         turn = self.turn()
         try:
             self._run(jobs, turn)

@@ -39,9 +39,9 @@ class Feed:
         if connection is not None:
             connection.disconnect()
 
-    def join(self) -> None:
+    async def ended(self) -> None:
         """Wait until the thread has ended."""
-        self._thread.join()
+        await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
         while not self._is_stopped.is_set():

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...errors import StorageError, StoreClosedError
+from ...errors import StorageError
+from ..clock import utc_now
 from ..collection import Collection
-from ..committing import Committer
-from ..jobs import Job
-from ..listeners import Listeners
-from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
-from ..query import Query
+from ..durable import DurableStore
+from ..protocol import Capabilities, Transaction
 from . import upkeep
 from .address import parse_url
 from .engine import Engine
@@ -30,11 +26,7 @@ T = TypeVar("T")
 READERS = 4
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class RedisStore:
+class RedisStore(DurableStore[Engine]):
     """A store on a Redis or Valkey server that any number of machines share (`protocol.Store` states the promise).
 
     Its durability is what the server is configured for, as found when it is opened: `disk` only where every write is
@@ -46,21 +38,15 @@ class RedisStore:
         url: str,
         collections: Sequence[Collection[Any]],
         *,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
         is_inline: bool = False,
     ) -> None:
         self._address = parse_url(url)
         self._layout = Layout(self._address.prefix, collections)
         self._link = Link(self._address)
-        self._engine = Engine(self._link, self._layout, clock=clock)
-        self._is_inline = is_inline
+        super().__init__(Engine(self._link, self._layout, clock=clock), collections, is_inline=is_inline)
         self._persistence = upkeep.Persistence(durability="memory", text="The store was not opened yet.")
-        self._committer: Committer | None = None
         self._pool: ThreadPoolExecutor | None = None
-        self._listeners = Listeners()
-        self._feed: Feed | None = None
-        self._seen = 0
-        self._process = 0
 
     @property
     def url(self) -> str:
@@ -78,11 +64,9 @@ class RedisStore:
         try:
             self._persistence = await self._away(self._ready)
         except BaseException:
-            await self._let_go()
+            await self._release()
             raise
-        self._process = os.getpid()
-        self._engine.closing.clear()
-        self._engine.is_open = True
+        self._engine.start()
 
     def _ready(self) -> upkeep.Persistence:
         upkeep.fit(self._engine)
@@ -96,71 +80,23 @@ class RedisStore:
             self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="atlas-reader")
         return await asyncio.get_running_loop().run_in_executor(self._pool, run)
 
-    def _check_open(self) -> None:
-        if not self._engine.is_open:
-            raise StoreClosedError("the store is closed")
-        if os.getpid() != self._process:
-            raise StoreClosedError("the store was opened by the parent process", hint="Open it again in this one.")
-
-    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
-        """See Store."""
-        self._check_open()
-        job = Job(work, time.monotonic() + timeout.total_seconds())
-        if self._is_inline:
-            self._engine.run([job])
-            self._tidy()
-        else:
-            if self._committer is None:
-                self._committer = Committer(self._engine, committed=self._tell)
-            await self._committer.submit(job)
-        if job.error is not None:
-            raise job.error
-        if self._is_inline:
-            self._tell(job.seq)
-        return Committed(job.value, job.seq)
-
-    def _tidy(self) -> None:
-        """See Committer: what fails here ends by itself."""
-        try:
-            self._engine.tidy()
-        except StorageError as error:
-            import logging
-
-            logging.getLogger(__name__).warning("tidying up was put off: %s", error)
-
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
-        self._check_open()
+        self._engine.check_open()
         return await self._away(lambda: self._engine.read(work))
 
-    def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
-        """See Store."""
-        if self._feed is None:
-            self._seen = max(self._seen, self._engine.latest())
-            self._feed = Feed(self._link, self._layout, self._tell)
-        stop_telling = self._listeners.add(told)
-
-        def stop() -> None:
-            stop_telling()
-            if not self._listeners and self._feed is not None:
-                self._feed.stop()
-                self._feed = None
-
-        return stop
-
-    def _tell(self, seq: int) -> None:
-        if seq > self._seen:
-            self._seen = seq
-            self._listeners.tell(seq)
+    def _watching(self) -> Feed:
+        self._seen = max(self._seen, self._engine.latest())
+        return Feed(self._link, self._layout, self._tell)
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store. Only indexes that do not fit their records are made anew; the server gives back space itself."""
-        self._check_open()
+        self._engine.check_open()
         return await self._away(lambda: upkeep.maintain(self._engine, analyze=analyze))
 
     async def verify(self) -> list[str]:
         """See Store."""
-        self._check_open()
+        self._engine.check_open()
         return await self._away(lambda: upkeep.verify(self._engine))
 
     async def copy_to(self, target: Path) -> Path:
@@ -170,18 +106,10 @@ class RedisStore:
             hint="Export its records, or copy it into another store with `atlas store copy`.",
         )
 
-    async def statistics(self) -> Mapping[str, Any]:
-        """See Store. `persistence` says what the server does before it answers a write."""
-        self._check_open()
-        counts, seq = await self.read(self._counts)
-        size = await self._away(lambda: upkeep.size(self._engine))
+    async def _figures(self) -> dict[str, Any]:
         self._persistence = await self._away(lambda: upkeep.persistence(self._link))
         return {
-            "url": self.url,
-            "bytes": size,
-            "records": counts,
-            "seq": seq,
-            "commits": self._engine.commits,
+            "bytes": await self._away(lambda: upkeep.size(self._engine)),
             "reruns": self._engine.reruns,
             "turn_wait_seconds": round(self._engine.turn_waits, 6),
             "persistence": self._persistence.text,
@@ -189,28 +117,7 @@ class RedisStore:
             "pool": self._link.figures(),
         }
 
-    def _counts(self, tx: Transaction) -> tuple[dict[str, int], int]:
-        return {c.name: tx.count(Query(c)) for c in self._layout.collections}, tx.seq
-
-    async def close(self) -> None:
-        """See Store."""
-        if not self._engine.is_open and self._committer is None:
-            return
-        self._engine.is_open = False
-        self._engine.closing.set()
-        feed, self._feed = self._feed, None
-        if feed is not None:
-            feed.stop()
-        if self._committer is not None:
-            # Should that fail, a later close goes on from here.
-            await self._committer.close()
-            self._committer = None
-        await self._let_go()
-        if feed is not None:
-            await asyncio.to_thread(feed.join)
-        self._listeners.close(self._seen)
-
-    async def _let_go(self) -> None:
+    async def _release(self) -> None:
         """End the threads that read, once they are done, and the connections."""
         pool, self._pool = self._pool, None
         if pool is not None:

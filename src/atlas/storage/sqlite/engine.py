@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import apsw
 
-from ...errors import StorageError, StoreBusyError, StoreTimeoutError
+from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreTimeoutError
 from ..collection import to_scalar
 from ..jobs import Job, TooLongError
 from ..overlay import Overlay
@@ -50,6 +50,16 @@ class Engine:
     def is_untidy(self) -> bool:
         """See CommitEngine."""
         return self.database.is_untidy
+
+    def check_open(self) -> None:
+        """See durable.Engine."""
+        self.database.check_process()
+        if not self.database.is_open:
+            raise StoreClosedError("the store is closed")
+
+    def stop(self) -> None:
+        """See durable.Engine."""
+        self.database.is_open = False
 
     def tidy(self) -> None:
         """See CommitEngine: move the log into the database when it has grown."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import queue
-import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from ...errors import StorageError, StoreClosedError
+from ...errors import StorageError
+from ..clock import utc_now
 from ..collection import Collection
-from ..jobs import Job
-from ..listeners import Listeners
-from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
+from ..durable import DurableStore, TaskWatch
+from ..protocol import Capabilities, Transaction
 from ..query import Query
 from . import upkeep
 from .database import Database
@@ -23,10 +22,8 @@ from .engine import SHORT_SECONDS, Engine
 from .schema import Migration
 
 if TYPE_CHECKING:
-    import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
-    from ..committing import Committer
     from ..explaining import Step
 
 T = TypeVar("T")
@@ -35,11 +32,7 @@ LONG_READERS = 2
 POLL_SECONDS = 0.05
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class SqliteStore:
+class SqliteStore(DurableStore[Engine]):
     """A store in one file that any number of processes share (`protocol.Store` states the promise).
 
     `is_inline` runs everything on the calling thread, without an event loop: for programs that do one thing and end.
@@ -50,7 +43,7 @@ class SqliteStore:
         path: Path,
         collections: Sequence[Collection[Any]],
         *,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
         is_inline: bool = False,
         synchronous: str = "FULL",
         is_forced: bool = False,
@@ -61,15 +54,10 @@ class SqliteStore:
         self._database = Database(
             self.path, collections, migrations=migrations, synchronous=synchronous, is_forced=is_forced, vfs=vfs
         )
-        self._engine = Engine(self._database, clock=clock)
-        self._is_inline = is_inline
+        super().__init__(Engine(self._database, clock=clock), collections, is_inline=is_inline)
         self._synchronous = synchronous
-        self._committer: Committer | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._spare: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
-        self._listeners = Listeners()
-        self._watch: asyncio.Task[None] | None = None
-        self._seen = 0
 
     @property
     def url(self) -> str:
@@ -86,34 +74,9 @@ class SqliteStore:
         """See Store."""
         self._database.open()
 
-    async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
-        """See Store."""
-        self._check_open()
-        seconds = timeout.total_seconds()
-        job = Job(work, time.monotonic() + seconds)
-        if self._is_inline:
-            self._engine.run([job], wait=seconds)
-        else:
-            if self._committer is None:
-                from ..committing import Committer
-
-                self._committer = Committer(self._engine, committed=self._tell)
-            await self._committer.submit(job)
-        if job.error is not None:
-            raise job.error
-        if self._is_inline:
-            self._tell(job.seq)
-            self._engine.tidy()
-        return Committed(job.value, job.seq)
-
-    def _check_open(self) -> None:
-        self._database.check_process()
-        if not self._database.is_open:
-            raise StoreClosedError("the store is closed")
-
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
-        self._check_open()
+        self._engine.check_open()
         if self._is_inline:
             return self._engine.read(work)
         try:
@@ -140,22 +103,11 @@ class SqliteStore:
         finally:
             self._spare.put(connection)
 
-    def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
-        """See Store."""
+    def _watching(self) -> TaskWatch:
         import asyncio
 
-        stop_telling = self._listeners.add(told)
-        if self._watch is None:
-            self._seen = max(self._seen, self._engine.latest())
-            self._watch = asyncio.get_running_loop().create_task(self._watch_others())
-
-        def stop() -> None:
-            stop_telling()
-            if not self._listeners and self._watch is not None:
-                self._watch.cancel()
-                self._watch = None
-
-        return stop
+        self._seen = max(self._seen, self._engine.latest())
+        return TaskWatch(asyncio.get_running_loop().create_task(self._watch_others()))
 
     async def _watch_others(self) -> None:
         """Look for other processes' commits: one pragma every 50 ms, while somebody listens."""
@@ -186,13 +138,8 @@ class SqliteStore:
 
     def others_version(self) -> int | None:
         """See Versioned. A program that writes to the file past Atlas, without its lock, may be taken for this one."""
-        self._check_open()
+        self._engine.check_open()
         return self._engine.others_version()
-
-    def _tell(self, seq: int) -> None:
-        if seq > self._seen:
-            self._seen = seq
-            self._listeners.tell(seq)
 
     async def explain(self, query: Query[Any]) -> tuple[Step, ...]:
         """See Explains."""
@@ -212,7 +159,7 @@ class SqliteStore:
 
     async def _apart(self, run: Callable[[], T]) -> T:
         """Run something slow off the event loop, its driver errors translated."""
-        self._check_open()
+        self._engine.check_open()
 
         def translated() -> T:
             with self._database.translated():
@@ -224,35 +171,14 @@ class SqliteStore:
 
         return await asyncio.to_thread(translated)
 
-    async def statistics(self) -> Mapping[str, Any]:
-        """See Store."""
-        self._check_open()
-        counts, seq = await self.read(self._counts)
+    async def _figures(self) -> dict[str, Any]:
         return {
-            "url": self.url,
             "bytes": self.path.stat().st_size,
             "log_bytes": upkeep.log_bytes(self.path),
-            "records": counts,
-            "seq": seq,
-            "commits": self._engine.commits,
             "lock_wait_seconds": round(self._engine.lock_waits, 6),
         }
 
-    def _counts(self, tx: Transaction) -> tuple[dict[str, int], int]:
-        return {c.name: tx.count(Query(c)) for c in self._database.collections}, tx.seq
-
-    async def close(self) -> None:
-        """See Store."""
-        if not self._database.is_open and self._committer is None:
-            return
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-        self._database.is_open = False
-        if self._committer is not None:
-            # Should that fail, a later close goes on from here.
-            await self._committer.close()
-            self._committer = None
+    async def _release(self) -> None:
         if self._pool is not None:
             import asyncio
 
@@ -262,4 +188,3 @@ class SqliteStore:
             self._spare.get_nowait().close()
         self._engine.forget_others()
         self._database.close()
-        self._listeners.close(self._seen)
