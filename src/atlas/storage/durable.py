@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -14,6 +13,7 @@ from .jobs import Job
 from .listeners import Listeners
 from .protocol import DEFAULT_TIMEOUT, Committed, Transaction
 from .query import Query
+from .slow import SlowQueries
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,6 +39,11 @@ class Engine(Protocol):
     @property
     def commits(self) -> int:
         """How many transactions were committed here."""
+        ...
+
+    @property
+    def slow(self) -> SlowQueries:
+        """The queries that took long."""
         ...
 
     def check_open(self) -> None:
@@ -110,6 +115,11 @@ class DurableStore(Generic[E]):
         self._seen = 0
 
     @property
+    def slow_queries(self) -> SlowQueries:
+        """See Store."""
+        return self._engine.slow
+
+    @property
     def url(self) -> str:
         """See Store."""
         raise NotImplementedError
@@ -139,6 +149,8 @@ class DurableStore(Generic[E]):
         try:
             self._engine.tidy()
         except StorageError as error:
+            import logging
+
             logging.getLogger(__name__).warning("tidying up was put off: %s", error)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
@@ -177,6 +189,7 @@ class DurableStore(Generic[E]):
             "records": counts,
             "seq": seq,
             "commits": self._engine.commits,
+            "slow_queries": self.slow_queries.figures(),
             **await self._figures(),
         }
 

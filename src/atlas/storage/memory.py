@@ -22,6 +22,7 @@ from .memory_session import MemorySession, State
 from .overlay import Overlay
 from .protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
 from .query import Query
+from .slow import SlowQueries
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class MemoryStore:
     def __init__(self, collections: Sequence[Collection[Any]], *, clock: Callable[[], datetime] = utc_now) -> None:
         self._state = State(collections)
         self._clock = clock
+        self.slow_queries = SlowQueries()
         self._lock = threading.Lock()
         self._listeners = Listeners()
         self._commits = 0
@@ -78,7 +80,7 @@ class MemoryStore:
         with self._turn(timeout):
             before = self._state.seq
             session = self._session()
-            overlay = self.overlay_type(session, deadline=deadline)
+            overlay = self.overlay_type(session, deadline=deadline, slow=self.slow_queries)
             try:
                 value = work(overlay)
                 overlay.finish()
@@ -96,7 +98,7 @@ class MemoryStore:
         """See Store."""
         await asyncio.sleep(0)
         with self._turn(DEFAULT_TIMEOUT):
-            return work(self.overlay_type(self._session(), is_writable=False))
+            return work(self.overlay_type(self._session(), is_writable=False, slow=self.slow_queries))
 
     @contextmanager
     def _turn(self, timeout: timedelta) -> Iterator[None]:
@@ -181,4 +183,5 @@ class MemoryStore:
                 "records": {name: len(table.records) for name, table in self._state.tables.items()},
                 "seq": self._state.seq,
                 "commits": self._commits,
+                "slow_queries": self.slow_queries.figures(),
             }

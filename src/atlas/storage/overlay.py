@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..errors import ConflictError, StoreReadOnlyError, StoreTimeoutError, VersionError
 from .collection import Collection, to_scalar
 from .ids import new_id
 from .query import Both, Compare, Either, Negate, Query, check_query
+
+if TYPE_CHECKING:
+    from .slow import SlowQueries
 
 R = TypeVar("R")
 
@@ -107,11 +110,13 @@ class Overlay:
         is_writable: bool = True,
         deadline: float | None = None,
         late: type[BaseException] = StoreTimeoutError,
+        slow: SlowQueries | None = None,
     ) -> None:
         self._session = session
         self._is_writable = is_writable
         self._deadline = deadline
         self._late = late
+        self._slow = slow
         self._spoiled: tuple[int, Exception] | None = None
         self._layers = [_Layer()]
         self._held: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
@@ -244,20 +249,33 @@ class Overlay:
         if named is not None:
             return named
         self._prepare(query)
-        return _joining().select(query, self._session.query) if query.joins else self._session.query(query)
+        asked = time.perf_counter()
+        rows = _joining().select(query, self._session.query) if query.joins else self._session.query(query)
+        self._note(query, asked, len(rows))
+        return rows
 
     def count(self, query: Query[Any]) -> int:
         """See Transaction."""
         self._prepare(query)
-        return _joining().count(query, self._session.query) if query.joins else self._session.count(query)
+        asked = time.perf_counter()
+        number = _joining().count(query, self._session.query) if query.joins else self._session.count(query)
+        self._note(query, asked, 1)
+        return number
 
     def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
         """See Transaction."""
         self._prepare(query)
+        asked = time.perf_counter()
         if query.joins or query.kept is not None:
-            joined: list[dict[str, Any]] = _joining().aggregate(query, self._session)
-            return joined
-        return self._session.aggregate(query)
+            rows: list[dict[str, Any]] = _joining().aggregate(query, self._session)
+        else:
+            rows = self._session.aggregate(query)
+        self._note(query, asked, len(rows))
+        return rows
+
+    def _note(self, query: Query[Any], asked: float, rows: int) -> None:
+        if self._slow is not None:
+            self._slow.saw(query, time.perf_counter() - asked, rows)
 
     def _by_name(self, query: Query[R]) -> list[R] | None:
         """Answer a plain look-up of one unique value without flushing; None for every other query."""

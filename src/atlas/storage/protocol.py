@@ -17,12 +17,15 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
 from .collection import Collection
 from .query import Query
+
+if TYPE_CHECKING:
+    from .slow import SlowQueries
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -122,6 +125,11 @@ class Store(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What this store can do."""
+        ...
+
+    @property
+    def slow_queries(self) -> SlowQueries:
+        """The queries that took long, here and in no other process."""
         ...
 
     async def open(self) -> None:

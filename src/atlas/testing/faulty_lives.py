@@ -9,12 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from ..errors import StoreClosedError
 from ..storage.collection import Collection
 from ..storage.listeners import Listeners
 from ..storage.memory import MemoryStore, Snapshot
 from ..storage.memory_session import MemorySession, Table
 from ..storage.protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
+from ..storage.query import Query
+from ..storage.slow import SlowQueries
 from .faults import Fault, breaks
 
 T = TypeVar("T")
@@ -179,3 +183,17 @@ class _LosesTrackOfLists(MemorySession):
         super()._put(table, key, record)
         for field in table.collection.lists:
             table.indexes[field].setdefault("ghost", {})[key] = None
+
+
+class _TellingAll(SlowQueries):
+    def saw(self, query: Query[Any], seconds: float, rows: int) -> None:
+        super().saw(query, seconds, rows)
+        if self._last:
+            self._last[-1] = msgspec.structs.replace(self._last[-1], shape=f"where {query.condition}")
+
+
+@_breaks("slow_queries_are_kept_without_their_values")
+class _KeepsWhatWasCompared(MemoryStore):
+    def __init__(self, collections: Sequence[Collection[Any]]) -> None:
+        super().__init__(collections)
+        self.slow_queries = _TellingAll()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +310,28 @@ async def statistics_count_the_records(place: Place) -> None:
     assert figures["records"] == {"parts": len(varied()) - 1, "counters": 1, "marks": 2, "echoes": 0}
     assert figures["seq"] == 3
     assert figures["bytes"] > 0
+
+
+@law
+async def slow_queries_are_kept_without_their_values(place: Place) -> None:
+    """What is slow is found where it happens, in a log that neither grows without end nor shows what was compared."""
+    store = await place.open()
+    await fill(store, [part("a"), part("b")])
+    query = Query(PARTS).where(eq("name", "hidden-value")).limit(7)
+    await store.read(lambda tx: tx.query(query))
+    assert store.slow_queries.total <= 1, "100 ms are not gone"
+    store.slow_queries.clear()
+    store.slow_queries.after = timedelta(0)
+    for _ in range(150):
+        await store.read(lambda tx: tx.query(query))
+    await store.transact(lambda tx: tx.count(Query(PARTS)))
+    log = store.slow_queries
+    assert log.total == 151
+    assert len(log.last) == 100
+    assert (log.last[0].collection, log.last[0].shape, log.last[0].rows) == ("parts", "where name eq ? limit 7", 0)
+    assert log.last[-1].shape == "everything"
+    assert log.last[0].seconds > 0
+    assert log.last[0].at <= log.last[-1].at
+    told = (await store.statistics())["slow_queries"]
+    assert told["total"] >= 151
+    assert "hidden-value" not in str(told)

@@ -20,6 +20,7 @@ from ..memory_session import State
 from ..overlay import Overlay
 from ..place import check_location, create_private, is_writable, prepare_folder, storage_error
 from ..protocol import Transaction
+from ..slow import SlowQueries
 from .content import Content, copied
 from .session import FileSession
 
@@ -49,6 +50,7 @@ class Engine:
         self.path = path
         self.is_open = False
         self.commits = 0
+        self.slow = SlowQueries()
         self.lock_waits = 0.0
         self._clock = clock
         self._is_inline = is_inline
@@ -168,7 +170,7 @@ class Engine:
     def _run_one(self, job: Job, state: State, sessions: list[FileSession], end: float | None) -> None:
         deadline, late = (job.deadline, StoreTimeoutError) if end is None else (end, TooLongError)
         session = FileSession(state, self._clock(), deadline=deadline, late=late)
-        overlay = Overlay(session, deadline=deadline, late=late)
+        overlay = Overlay(session, deadline=deadline, late=late, slow=self.slow)
         job.error = None
         try:
             job.value = job.work(overlay)
@@ -212,7 +214,7 @@ class Engine:
     def _look(self, work: Callable[[Transaction], T], state: State, seconds: float) -> T:
         end = time.monotonic() + seconds
         session = FileSession(state, self._clock(), deadline=end, late=TooLongError)
-        return work(Overlay(session, is_writable=False, deadline=end, late=TooLongError))
+        return work(Overlay(session, is_writable=False, deadline=end, late=TooLongError, slow=self.slow))
 
     def latest(self) -> int:
         """Return the last number committed by any process."""

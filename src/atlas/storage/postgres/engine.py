@@ -16,6 +16,7 @@ from ..collection import to_scalar
 from ..jobs import Job
 from ..overlay import Overlay
 from ..protocol import Transaction
+from ..slow import SlowQueries
 from .database import Database, insisting
 from .failures import AgainError, UnguardedError, is_lost, translated
 from .line import Line
@@ -35,6 +36,7 @@ class Engine:
         self.database = database
         self.lock_waits = 0.0
         self.commits = 0
+        self.slow = SlowQueries()
         self._clock = clock
         self._schema = database.address.quoted_schema
         self._id = str(uuid.uuid4())
@@ -217,7 +219,7 @@ class Engine:
         return seq, max(self._clock(), datetime.fromisoformat(before).astimezone(UTC))
 
     def _run_one(self, job: Job, session: PostgresSession) -> None:
-        overlay = Overlay(session, deadline=job.deadline)
+        overlay = Overlay(session, deadline=job.deadline, slow=self.slow)
         job.error = None
         try:
             job.value = job.work(overlay)
@@ -274,7 +276,7 @@ class Engine:
 
         def run() -> T:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            answer = work(Overlay(session, is_writable=False))
+            answer = work(Overlay(session, is_writable=False, slow=self.slow))
             # Not ROLLBACK, at which the driver forgets what it has prepared.
             connection.execute("COMMIT")
             return answer

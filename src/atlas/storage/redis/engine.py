@@ -13,6 +13,7 @@ from ...errors import StoreBusyError, StoreClosedError
 from ..jobs import Job
 from ..overlay import Overlay
 from ..protocol import DEFAULT_TIMEOUT, Transaction
+from ..slow import SlowQueries
 from .layout import Layout
 from .link import Link
 from .session import RedisSession
@@ -36,6 +37,7 @@ class Engine:
         self._process = 0
         self.closing = threading.Event()
         self.commits = 0
+        self.slow = SlowQueries()
         self.reruns = 0
         self.turn_waits = 0.0
         self._left: Turn | None = None
@@ -154,7 +156,7 @@ class Engine:
     def _run_one(self, job: Job, session: RedisSession) -> None:
         session.begin()
         job.error = None
-        overlay = Overlay(session, deadline=job.deadline)
+        overlay = Overlay(session, deadline=job.deadline, slow=self.slow)
         try:
             job.value = job.work(overlay)
             overlay.finish(session.check_references)
@@ -170,7 +172,7 @@ class Engine:
         while True:
             session = RedisSession(Snapshot(self.link, self.layout), clock=self.clock)
             try:
-                return work(Overlay(session, is_writable=False))
+                return work(Overlay(session, is_writable=False, slow=self.slow))
             except MovedError:
                 self.reruns += 1
                 if time.monotonic() > end:

@@ -17,6 +17,7 @@ from ..collection import to_scalar
 from ..jobs import Job, TooLongError
 from ..overlay import Overlay
 from ..protocol import Transaction
+from ..slow import SlowQueries
 from .database import BUSY_MILLIS, Database
 from .place import check_schema
 from .session import SnapshotSession, SqliteSession, dangling
@@ -34,6 +35,7 @@ class Engine:
         self.database = database
         self.lock_waits = 0.0
         self.commits = 0
+        self.slow = SlowQueries()
         self._clock = clock
         self._commit_seconds = 0.0
         self._versions: dict[apsw.Connection, int] = {}
@@ -181,7 +183,7 @@ class Engine:
 
     def _run_one(self, job: Job, session: SqliteSession, end: float | None) -> bool:
         late = StoreTimeoutError if end is None else TooLongError
-        overlay = Overlay(session, deadline=end or job.deadline, late=late)
+        overlay = Overlay(session, deadline=end or job.deadline, late=late, slow=self.slow)
         job.error = None
         self.database.statement_end = end or job.deadline
         try:
@@ -232,7 +234,7 @@ class Engine:
             if seconds is not None:
                 end = time.perf_counter() + seconds
                 reader.set_progress_handler(lambda: time.perf_counter() > end, 1_000)
-            answer = work(Overlay(session, is_writable=False))
+            answer = work(Overlay(session, is_writable=False, slow=self.slow))
             self._check_current(reader)
             return answer
         finally:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..collection import Collection
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Store, Transaction, Versioned
 from ..query import Query
+from ..slow import SlowQueries
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,6 +32,11 @@ class StoreAround:
     def capabilities(self) -> Capabilities:
         """See Store."""
         return self.inner.capabilities
+
+    @property
+    def slow_queries(self) -> SlowQueries:
+        """See Store."""
+        return self.inner.slow_queries
 
     @property
     def is_faithful(self) -> bool:
