@@ -19,6 +19,7 @@ AtlasError
 │   └── ArchivedError             TASK_ARCHIVED
 ├── StorageError                  STORAGE_ERROR            the place where records live failed
 │   ├── StoreBusyError            STORE_BUSY               (retry)
+│   ├── StoreUnreachableError     STORE_UNREACHABLE        (retry) the server is away
 │   ├── StoreTimeoutError         TIMEOUT                  (retry)
 │   ├── StoreClosedError          STORE_CLOSED
 │   ├── StoreFormatError          STORE_FORMAT             not a store, or damaged
@@ -279,6 +280,15 @@ class StoreBusyError(StorageError):
     severity: ClassVar[Severity] = "warning"
     retryable = True
     hint = "Retry; if it lasts, find the process that holds the store with `atlas doctor`."
+
+
+class StoreUnreachableError(StorageError):
+    """The server that keeps the store is away, or the connection to it was lost."""
+
+    code = "STORE_UNREACHABLE"
+    severity: ClassVar[Severity] = "error"
+    retryable = True
+    hint = "Retry; if it lasts, see whether the server runs and lets this program in. Nothing was changed."
 
 
 class StoreTimeoutError(StorageError):
