@@ -207,6 +207,10 @@ class MemorySession:
             self._put(table, self._state.seq, numbered)
             self._check(table, numbered)
 
+    def start_over(self) -> None:
+        """See Session."""
+        self._state.seq = 0
+
     def _put(self, table: Table, key: Any, record: Any) -> None:
         self._undo.append((table, key, table.put(key, record)))
 

@@ -75,6 +75,10 @@ class Session(Protocol):
         """Number the records and take them in."""
         ...
 
+    def start_over(self) -> None:
+        """Go back to the number 0."""
+        ...
+
     def savepoint(self, level: int) -> None:
         """Mark the present state as that of `level`."""
         ...
@@ -219,6 +223,13 @@ class Overlay:
         """See Transaction."""
         self._check_writable()
         self._layers[-1].appends.append((collection, record))
+
+    def start_over(self) -> None:
+        """See Transaction."""
+        self._check_writable()
+        self.flush()
+        self._mark(len(self._layers) - 1)
+        self._session.start_over()
 
     def _write(self, collection: Collection[Any], key: Any, record: Any) -> None:
         self._check_writable()

@@ -78,6 +78,10 @@ class Transaction(Protocol):
         """Add a record to a sequence; its number is given at commit."""
         ...
 
+    def start_over(self) -> None:
+        """Have numbers begin at 1 again; only for a transaction that takes the last record out of all sequences."""
+        ...
+
     def query(self, query: Query[R]) -> list[Any]:
         """Return the records, or tuples of the selected fields, in the query's order."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from ..storage.protocol import Store, Transaction
 from ..storage.query import Query, eq
@@ -66,6 +67,36 @@ async def all_sequences_share_one_line(place: Place) -> None:
     assert (await store.transact(work)).seq == 3
     assert await numbered(store) == [(1, "a"), (3, "c")]
     assert await rows(store, Query(ECHOES)) == [Mark(number=2, text="b")]
+
+
+@law
+async def numbers_begin_again_where_nothing_has_one(place: Place) -> None:
+    """A copy that is taken back leaves a store in which work begins as in a new one; a refusal leaves the numbers."""
+    store = await place.open()
+    await marks(store, "a", "b")
+
+    def emptied(tx: Transaction) -> None:
+        tx.delete_many(MARKS, [1, 2])
+        with contextlib.suppress(Stopped), tx.savepoint():
+            tx.start_over()
+            stop()
+        tx.append(MARKS, Mark(text="c"))
+        assert tx.query(Query(MARKS).select("number")) == [(3,)]
+        tx.delete(MARKS, 3)
+        tx.start_over()
+
+    def refused(tx: Transaction) -> None:
+        emptied(tx)
+        stop()
+
+    with contextlib.suppress(Stopped):
+        await store.transact(refused)
+    assert await store.read(lambda tx: tx.seq) == 2
+    assert (await store.transact(emptied)).seq == 0
+    assert await store.read(lambda tx: tx.seq) == 0
+    assert await marks(store, "d") == 1
+    assert await numbered(store) == [(1, "d")]
+    assert await store.verify() == []
 
 
 @law

@@ -262,6 +262,11 @@ class PostgresSession:
                     for row in self._rows(text, (list(touched or ()), list(gone or ()))):
                         raise refers_to_nothing(collection.name, field, row[0])
 
+    def start_over(self) -> None:
+        """See Session."""
+        self.has_written = True
+        self.seq = 0
+
     def savepoint(self, level: int) -> None:
         """See Session."""
         if level:

@@ -60,6 +60,10 @@ class RedisSession(Reader):
             _check_values(collection, numbered)
             self._put(collection, number, None, numbered)
 
+    def start_over(self) -> None:
+        """See Session."""
+        self._last = 0
+
     def _put(self, collection: Collection[Any], key: Any, before: Any, after: Any) -> None:
         local = self.snapshot.local(collection)
         if key not in local.hidden:

@@ -112,6 +112,11 @@ class SqliteSession:
         except apsw.ConstraintError as error:
             raise _constraint(error, [(collection, record) for record in records]) from error
 
+    def start_over(self) -> None:
+        """See Session."""
+        self.has_written = True
+        self.seq = 0
+
     def savepoint(self, level: int) -> None:
         """See Session."""
         if level >= self._lowest:

@@ -147,6 +147,10 @@ class TransactionAround:
         """See Transaction."""
         self.inner.append(collection, record)
 
+    def start_over(self) -> None:
+        """See Transaction."""
+        self.inner.start_over()
+
     def query(self, query: Query[R]) -> list[Any]:
         """See Transaction."""
         return self.inner.query(query)
