@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,27 +17,19 @@ from ..errors import AtlasError, StorageError
 from ..journal import EVENTS
 from ..journal.proof import disagreements
 from ..storage.collection import Collection
+from ..storage.health import Finding, health, shown
 from ..storage.protocol import Store, Transaction
 from ..storage.query import Query
+from ..storage.wrappers.around import StoreAround
 from ..work.collections import NOTES, TASKS
 from ..work.upkeep import Upkeep
 
 REPLAY_EVENTS = 100_000
-LOG_BYTES = 64 * 1024 * 1024
 FREE_BYTES = 100 * 1024 * 1024
 AHEAD = timedelta(minutes=1)
 _SHOWN = 3
 
 _SYNCED_ERROR = "Move the store to a local disk; use `atlas export` to share it."
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing looked at: what was found, and the way out where something is wrong."""
-
-    name: str
-    status: Literal["ok", "warning", "error"]
-    what: str
-    what_to_do: str = ""
 
 
 class Opened(Protocol):
@@ -94,40 +86,19 @@ def _is_installed(name: str) -> bool:
 
 
 async def _store(store: Store) -> list[Finding]:
-    figures = await store.statistics()
-    records = figures.get("records", {})
-    what = f"{store.url}, {records.get('task', 0)} tasks, {records.get('event', 0)} events, seq {figures.get('seq', 0)}"
-    found = [Finding("store", "ok", what)]
-    if not store.capabilities.is_writable:
-        hint = "Give yourself write permission on the file and its folder, if you mean to change anything."
-        found.append(Finding("writable", "warning", "the store can only be read", hint))
-    if store.capabilities.durability != "disk":
-        hint = (
-            "Remove ?synchronous=normal from the URL." if _path(store) else "Open a store in a file to keep the work."
-        )
-        found.append(
-            Finding("durability", "warning", "what is acknowledged can be lost with the machine's power", hint)
-        )
-    log = int(figures.get("log_bytes", 0))
-    if log > LOG_BYTES:
-        hint = "Close programs that read for very long; the log is taken in when they end."
-        found.append(Finding("log", "warning", f"the write-ahead log has {_size(log)}", hint))
-    elif "log_bytes" in figures:
-        found.append(Finding("log", "ok", f"the write-ahead log has {_size(log)}"))
-    return found
+    looked = await health(store)
+    first, *rest = looked.findings
+    records = looked.figures.get("records", {})
+    what = f"{first.what}, {records.get('task', 0)} tasks, {records.get('event', 0)} events" if records else first.what
+    return [Finding(first.name, first.status, what, first.what_to_do), *rest]
 
 
 def _path(store: Store) -> Path | None:
+    """Return where the store inside all wrappers lies, None where that is no file."""
+    while isinstance(store, StoreAround):
+        store = store.inner
     path = getattr(store, "path", None)
     return None if path is None else Path(path)
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
 
 
 async def _file(store: Store) -> list[Finding]:
@@ -156,11 +127,11 @@ def _location(path: Path) -> Finding:
 def _space(path: Path) -> Finding:
     free, size = shutil.disk_usage(path.absolute().parent).free, path.stat().st_size
     if free < FREE_BYTES:
-        return Finding("space", "error", f"{_size(free)} free", "Free some disk space before the next change fails.")
+        return Finding("space", "error", f"{shown(free)} free", "Free some disk space before the next change fails.")
     if free < 2 * size:
         hint = "vacuum and clear copy the store; free some disk space before calling them."
-        return Finding("space", "warning", f"{_size(free)} free, the store has {_size(size)}", hint)
-    return Finding("space", "ok", f"{_size(free)} free, the store has {_size(size)}")
+        return Finding("space", "warning", f"{shown(free)} free, the store has {shown(size)}", hint)
+    return Finding("space", "ok", f"{shown(free)} free, the store has {shown(size)}")
 
 
 def _turn(path: Path) -> Finding:

@@ -88,7 +88,9 @@ class Upkeep:
         """Count tasks by status, type and priority, show the progress of each project, and the store's figures."""
         counts, seq = await self._journal.read(lambda tx: (figures(tx, pattern), tx.seq))
         store = await self._journal.store.statistics()
-        return Statistics(**counts, store=dict(store), seq=seq)
+        # What a store tells of each connection and query is for the doctor; here it would flood a model's context.
+        told = {name: value for name, value in store.items() if name == "records" or not isinstance(value, dict)}
+        return Statistics(**counts, store=told, seq=seq)
 
     @verb(Effect.WRITE)
     async def repair(
