@@ -17,11 +17,12 @@ from tests.acceptance.disks import CutDisk, FullDisk
 
 from atlas.errors import AtlasError, StoreFormatError, StoreFullError, StoreNewerError, StoreReadOnlyError
 from atlas.storage.collection import Collection
+from atlas.storage.migration import Migration
 from atlas.storage.open import open_store
 from atlas.storage.query import Query, contains, eq, match
 from atlas.storage.sql import schema_of
 from atlas.storage.sqlite import SqliteStore, place, schema
-from atlas.storage.sqlite.schema import Migration, differences
+from atlas.storage.sqlite.schema import differences
 
 
 class Box(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

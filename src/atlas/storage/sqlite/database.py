@@ -26,6 +26,7 @@ from ...model.path import regex_matches
 from .. import place
 from ..collection import Collection, to_scalar
 from ..locking import WriterLock
+from ..migration import Migration
 from . import schema
 from .place import check_header
 
@@ -56,7 +57,7 @@ class Database:
         path: Path,
         collections: Sequence[Collection[Any]],
         *,
-        migrations: Sequence[schema.Migration] = (),
+        migrations: Sequence[Migration] = (),
         synchronous: str = "FULL",
         is_forced: bool = False,
         vfs: str = "",

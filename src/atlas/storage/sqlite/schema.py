@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-import msgspec
 
-from ...errors import StoreFormatError, StoreNewerError
 from ..collection import Collection
+from ..migration import Migration, check_applied, check_number, misfit
 from ..place import made_beside
 from ..sql import planner_facts, quoted, schema_of
 from .place import APPLICATION_ID
@@ -32,20 +31,6 @@ _MIGRATION = """CREATE TABLE "migration" (
 
 
 _SMALL = 10_000
-
-
-class Migration(msgspec.Struct, frozen=True):
-    """One step from a schema to the next; never changed once released."""
-
-    name: str
-    script: str
-
-    @property
-    def checksum(self) -> str:
-        """The digest by which an altered migration is noticed."""
-        import hashlib
-
-        return hashlib.blake2b(self.script.encode(), digest_size=16).hexdigest()
 
 
 def first_migration(collections: Sequence[Collection[Any]]) -> Migration:
@@ -103,11 +88,9 @@ def upgrade(connection: apsw.Connection, migrations: Sequence[Migration], path: 
     does not fit what the file holds.
     """
     found, known = version_of(connection), 1 + len(migrations)
-    if found > known:
-        raise StoreNewerError(f"{path} has schema {found}, this Atlas knows {known}")
-    if found < 1:
-        raise StoreFormatError(f"{path} has schema {found}, and no Atlas made one", hint="Restore a copy.")
-    _check_applied(connection, migrations[: found - 1], path)
+    check_number(found, known, path)
+    applied: dict[Any, Any] = dict(_pairs(connection, 'SELECT "number", "checksum" FROM "migration"'))
+    check_applied(applied, migrations[: found - 1], path)
     if found == known:
         return None
     copy = path.with_name(f"{path.name}.schema-{found}.bak")
@@ -116,16 +99,6 @@ def upgrade(connection: apsw.Connection, migrations: Sequence[Migration], path: 
     for number, migration in enumerate(migrations[found - 1 :], found + 1):
         _apply(connection, number, migration, path)
     return copy
-
-
-def _check_applied(connection: apsw.Connection, migrations: Sequence[Migration], path: Path) -> None:
-    rows: dict[Any, Any] = dict(_pairs(connection, 'SELECT "number", "checksum" FROM "migration"'))
-    for number, migration in enumerate(migrations, 2):
-        if rows.get(number) != migration.checksum:
-            raise StoreFormatError(
-                f"migration {number} ({migration.name}) of {path} differs from this Atlas's",
-                hint="Open the store with the Atlas that wrote it, and export from there.",
-            )
 
 
 def _apply(connection: apsw.Connection, number: int, migration: Migration, path: Path) -> None:
@@ -137,10 +110,7 @@ def _apply(connection: apsw.Connection, number: int, migration: Migration, path:
             connection.execute('UPDATE "meta" SET "schema" = ?', (number,))
             _record(connection, number, migration)
     except (apsw.ConstraintError, apsw.SQLError) as error:
-        raise StoreFormatError(
-            f"migration {number} ({migration.name}) does not fit {path}: {error}",
-            hint=f"It has schema {number - 1} as before; go on with the Atlas that wrote it, or mend it there.",
-        ) from error
+        raise misfit(number, migration, path, str(error)) from error
 
 
 def differences(connection: apsw.Connection, collections: Sequence[Collection[Any]]) -> list[str]:

@@ -14,12 +14,12 @@ from ...errors import StorageError
 from ..clock import utc_now
 from ..collection import Collection
 from ..durable import DurableStore, TaskWatch
+from ..migration import Migration
 from ..protocol import Capabilities, Transaction
 from ..query import Query
 from . import upkeep
 from .database import Database
 from .engine import SHORT_SECONDS, Engine
-from .schema import Migration
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
