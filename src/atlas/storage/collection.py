@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from ..errors import InputError
+
 R = TypeVar("R")
 Scalar = str | int | float | None
 
@@ -108,12 +110,40 @@ class Collection(Generic[R]):
         """The function from JSON text to a record."""
         return msgspec.json.Decoder(self.record).decode
 
+    def field(self, of: Callable[[R], Any]) -> str:
+        """Return the name of the field that `of` reads, for a query: `PARTS.field(lambda part: part.size)` is "size".
+
+        A type checker refuses a field that the record does not have, where a name in quotes is refused only when the
+        query runs. Items become paths into JSON: `part.data["build"]["id"]` is "data.build.id". Raises InputError.
+        """
+        read = of(_Named(()))  # type: ignore[arg-type]
+        path = read.path if isinstance(read, _Named) else ()
+        if not path or path[0] not in self.fields:
+            raise InputError(
+                f"{self.name} has no such field", field="field", given=".".join(path), bound=sorted(self.fields)
+            )
+        return ".".join(path)
+
     def key_of(self, record: R) -> Any:
         """Return the record's key."""
         return getattr(record, self.key)
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r})"
+
+
+class _Named:
+    """Stands for a record, and remembers what is read of it."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: tuple[str, ...]) -> None:
+        self.path = path
+
+    def __getattr__(self, name: str) -> _Named:
+        return _Named((*self.path, name))
+
+    __getitem__ = __getattr__
 
 
 encode = msgspec.json.Encoder().encode
