@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -99,7 +100,7 @@ class TaskWatch:
         await asyncio.wait([self._task])
 
 
-class DurableStore(Generic[E]):
+class DurableStore(ABC, Generic[E]):
     """A store over an engine; a backend says how it reads, how it looks for others' commits, and what it releases.
 
     `is_inline` runs everything on the calling thread, without an event loop: for programs that do one thing and end.
@@ -120,9 +121,9 @@ class DurableStore(Generic[E]):
         return self._engine.slow
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """See Store."""
-        raise NotImplementedError
 
     async def transact(self, work: Callable[[Transaction], T], *, timeout: timedelta = DEFAULT_TIMEOUT) -> Committed[T]:
         """See Store."""
@@ -153,9 +154,9 @@ class DurableStore(Generic[E]):
 
             logging.getLogger(__name__).warning("tidying up was put off: %s", error)
 
+    @abstractmethod
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
-        raise NotImplementedError
 
     def subscribe(self, told: Callable[[int], None]) -> Callable[[], None]:
         """See Store."""
@@ -171,9 +172,9 @@ class DurableStore(Generic[E]):
 
         return stop
 
+    @abstractmethod
     def _watching(self) -> Watch:
         """Begin to call `_tell` with the newest number after each commit of others from now on."""
-        raise NotImplementedError
 
     def _tell(self, seq: int) -> None:
         if seq > self._seen:
@@ -196,9 +197,9 @@ class DurableStore(Generic[E]):
     def _counts(self, tx: Transaction) -> tuple[dict[str, int], int]:
         return {c.name: tx.count(Query(c)) for c in self._collections}, tx.seq
 
+    @abstractmethod
     async def _figures(self) -> dict[str, Any]:
         """Return the figures that only this backend has, `bytes` among them."""
-        raise NotImplementedError
 
     async def close(self) -> None:
         """See Store."""
@@ -217,6 +218,6 @@ class DurableStore(Generic[E]):
             await watch.ended()
         self._listeners.close(self._seen)
 
+    @abstractmethod
     async def _release(self) -> None:
         """Let go of threads, connections and files, once nothing is under way."""
-        raise NotImplementedError
