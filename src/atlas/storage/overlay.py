@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+HELD_MOST = 10_000
+"""So many records that were read or written are kept at hand in one transaction."""
+
 
 class Write(NamedTuple):
     """One record changed: `before` is what the session holds now, `after` what it shall hold (None: nothing)."""
@@ -331,6 +334,9 @@ class Overlay:
         )
         if pending:
             self.flush()
+            # The session knows all of it now: work that goes through a large collection must not keep it here as well.
+            if sum(map(len, self._held.values())) > HELD_MOST:
+                self._held.clear()
 
     def flush(self) -> None:
         """Hand all buffered writes to the session, each layer above its own mark."""
