@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from .collection import Scalar
-from .query import Both, Compare, Either, Negate, Order, Query, field_value
+from .query import Both, Compare, Either, Negate, Order, Query, Trail, field_value, isin
 from .words import matches_words, words_of
 
 Source = Callable[[Query[Any]], Iterable[Any]]
@@ -25,6 +25,8 @@ _Test = Callable[[Any], bool]
 
 def select_rows(query: Query[Any], source: Source) -> list[Any]:
     """Return the records, or tuples of the selected fields, in the query's order."""
+    if query.trail is not None:
+        return _reached(query, query.trail, source)
     found = _matching(query, source)
     sorting = query.sorting
     if query.start is not None:
@@ -35,6 +37,19 @@ def select_rows(query: Query[Any], source: Source) -> list[Any]:
     if not query.fields:
         return found
     return [tuple(field_value(record, field) for field in query.fields) for record in found]
+
+
+def _reached(query: Query[Any], trail: Trail, source: Source) -> list[Any]:
+    """Go level by level: all that the values found last lead to."""
+    found, level = dict.fromkeys(trail.start), trail.start
+    while level and (query.most is None or len(found) < query.most):
+        beyond: dict[Any, None] = {}
+        for near, far in trail.along:
+            onward = Query(query.collection, query.condition).where(isin(near, level))
+            beyond.update((field_value(record, far), None) for record in _matching(onward, source))
+        level = tuple(value for value in beyond if value is not None and value not in found)
+        found.update(dict.fromkeys(level))
+    return [(value,) for value in sorted(list(found)[: query.most], key=rank_of)]
 
 
 def count_rows(query: Query[Any], source: Source) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 import msgspec
@@ -14,7 +17,8 @@ from .query import Condition, Query, either, eq, isin
 
 Direction = Literal["out", "in", "both"]
 
-_AT_ONCE = 1_000
+_LEAST, _AT_ONCE = 16, 250
+"""Of how many nodes the edges are asked for at once, and about how many nodes are found in one read."""
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,7 +44,7 @@ EDGES: Collection[Edge] = Collection(
     "edge",
     Edge,
     columns=("source", "target", "kind"),
-    indexes=(("source", "kind", "target"), ("target", "kind", "source")),
+    indexes=(("source", "kind", "target", "id"), ("target", "kind", "source", "id")),
     references={"source": "node", "target": "node"},
     journaled=False,
     alike={"source": 10, "target": 10, "kind": 100_000},
@@ -51,7 +55,9 @@ GRAPH = (NODES, EDGES)
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
     """How to walk: along edges of some kinds (all), in a direction, so deep, to nodes of some kinds (all).
 
-    A node of another kind is not given, and nothing beyond it is reached. `limit` ends the walk after so many nodes.
+    `along` is a condition on the edges that are taken, `where` one on the nodes (`data.lines`). A node that is not of
+    `nodes` or `where` is not given, and nothing beyond it is reached; the start is not asked. `limit` ends the walk
+    after so many nodes.
     """
 
     edges: tuple[str, ...] | None = None
@@ -59,6 +65,8 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
     depth: int | None = None
     nodes: tuple[str, ...] | None = None
     limit: int | None = None
+    along: Condition | None = None
+    where: Condition | None = None
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,27 +159,17 @@ class Graph:
     async def traverse(self, start: str, walk: Walk | None = None) -> AsyncIterator[Step]:
         """Yield the nodes that can be reached, the nearest first, each once, the start before all; circles end.
 
-        Each level is read from a snapshot of its own, so a graph that changes meanwhile may be seen half changed.
+        Nodes equally far come in the order of the edges that lead to them: first those along edges, then those against
+        them, each by the node they come from, kind, and their own id. A page is read at a time, from a snapshot of its
+        own, so a graph that changes meanwhile may be seen half changed.
         """
-        walk = walk or Walk()
-        _check(walk)
-        node = await self.node(start)
-        if node is None:
-            return
-        given, seen, frontier, depth = 1, {start}, [start], 0
-        yield Step(node=node, depth=0)
-        while frontier and depth != walk.depth and given != walk.limit:
-            depth += 1
-            level = frontier
-            found = await self._store.read(lambda tx, level=level: _reached(tx, level, walk, seen))  # type: ignore[misc]
-            frontier = []
-            for reached, edge, came_from in found:
-                seen.add(reached.id)
-                frontier.append(reached.id)
-                yield Step(node=reached, depth=depth, edge=edge, came_from=came_from)
-                given += 1
-                if given == walk.limit:
-                    return
+        asking = _Asking(start, walk or Walk()).questions()
+        question = next(asking, None)
+        while question is not None:
+            page = await self._store.read(question)
+            for step in page.steps:
+                yield step
+            question = _next(asking, page)
 
     async def shortest_path(self, start: str, goal: str, walk: Walk | None = None) -> list[Node] | None:
         """Return the nodes of a way with the fewest edges, both ends included; None where there is no way."""
@@ -184,6 +182,16 @@ class Graph:
                     path.append(came[path[-1].came_from])
                 return [each.node for each in reversed(path)]
         return None
+
+
+def walked(tx: Transaction, start: str, walk: Walk | None = None) -> Iterator[Step]:
+    """Yield what `Graph.traverse` yields, inside a transaction: what it wrote before is seen."""
+    asking = _Asking(start, walk or Walk()).questions()
+    question = next(asking, None)
+    while question is not None:
+        page = question(tx)
+        yield from page.steps
+        question = _next(asking, page)
 
 
 def edge_id(source: str, kind: str, target: str) -> str:
@@ -206,23 +214,132 @@ def _check(walk: Walk) -> None:
             raise InputError(f"{field} must be {least} or more", field=field, given=value, bound=least)
 
 
-def _reached(tx: Transaction, frontier: Sequence[str], walk: Walk, seen: set[str]) -> list[tuple[Node, str, str]]:
-    """Return the new nodes one edge beyond a frontier, with the edge and the node that it came from."""
-    ways: dict[str, tuple[str, str]] = {}
-    for near, far in (("source", "target"), ("target", "source")):
-        if walk.direction != "both" and (walk.direction == "out") != (near == "source"):
-            continue
-        for start in range(0, len(frontier), _AT_ONCE):
-            where: list[Condition] = [isin(near, frontier[start : start + _AT_ONCE])]
-            if walk.edges is not None:
-                where.append(isin("kind", walk.edges))
-            query = Query(EDGES).where(*where).order_by(near, "kind", far).select("id", near, far)
-            for edge, came_from, reached in tx.query(query):
-                if reached not in seen:
-                    ways.setdefault(reached, (edge, came_from))
-    known = tx.get_many(NODES, ways)
-    return [
-        (known[key], edge, came_from)
-        for key, (edge, came_from) in ways.items()
-        if key in known and (walk.nodes is None or known[key].kind in walk.nodes)
-    ]
+_SIDES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "out": (("source", "target"),),
+    "in": (("target", "source"),),
+    "both": (("source", "target"), ("target", "source")),
+}
+_Ways = dict[tuple[str, str], list[tuple[str, str, str]]]
+"""By a field of edges and the node it names: those edges in order, each as this node, the one beyond, and its id."""
+
+
+class _Page(msgspec.Struct, frozen=True):
+    """What one read found: steps, nodes that the walk does not go to, ways learned, and the place it came to.
+
+    A place is how many nodes of a level are done, and how many ways of the next.
+    """
+
+    steps: list[Step]
+    refused: frozenset[str] = frozenset()
+    ways: _Ways = {}
+    place: tuple[int, int] = (0, 0)
+
+
+_Question = Callable[[Transaction], _Page]
+
+
+class _Asking:
+    """A walk under way: what is asked changes nothing, so it may be asked again, and what was found is taken up."""
+
+    def __init__(self, start: str, walk: Walk) -> None:
+        _check(walk)
+        self._start = start
+        self._walk = walk
+        self._seen = {start}
+        self._known: _Ways = {}
+        self._size = _LEAST
+        self._given = 0
+
+    def questions(self) -> Generator[_Question, _Page, None]:
+        """Yield what has to be read next, and be sent what was found."""
+        walk, depth = self._walk, 0
+        level = self._take((yield self._begin))
+        while level and depth != walk.depth:
+            depth += 1
+            frontier, level = sorted(level), []
+            for side in _SIDES[walk.direction]:
+                place = 0, 0
+                while place[0] < len(frontier):
+                    if self._given == walk.limit:
+                        return
+                    page = yield partial(self._read, frontier, depth, side, place)
+                    level += self._take(page)
+                    for near in frontier[place[0] : page.place[0]]:
+                        del self._known[side[0], near]
+                    place = page.place
+
+    def _take(self, page: _Page) -> list[str]:
+        """Take up what was found; returns the nodes that were met."""
+        met = [step.node.id for step in page.steps]
+        self._given += len(met)
+        self._seen.update(met, page.refused)
+        if page.ways:
+            self._known.update(page.ways)
+            # So many nodes next time that about _AT_ONCE edges come.
+            fitting = self._size * _AT_ONCE // (1 + sum(map(len, page.ways.values())))
+            self._size = max(_LEAST, min(fitting, 4 * self._size, _AT_ONCE))
+        return met
+
+    def _begin(self, tx: Transaction) -> _Page:
+        node = tx.get(NODES, self._start)
+        return _Page([] if node is None else [Step(node=node, depth=0)])
+
+    def _read(
+        self, frontier: Sequence[str], depth: int, side: tuple[str, str], place: tuple[int, int], tx: Transaction
+    ) -> _Page:
+        done, skip = place
+        nearest = frontier[done : done + self._size]
+        missing = [near for near in nearest if (side[0], near) not in self._known]
+        is_thin = depth != self._walk.depth and 2 * len(frontier) <= self._size
+        ways = self._ways(tx, missing, side, is_ahead=is_thin) if missing else {}
+        found: dict[str, tuple[str, str, str]] = {}
+        seen = self._seen
+        for near in nearest:
+            onward = self._known.get((side[0], near)) or ways.get((side[0], near), [])
+            part = onward[skip : skip + _AT_ONCE]
+            for way in part:
+                if way[1] not in seen and way[1] not in found:
+                    found[way[1]] = way
+            skip += len(part)
+            if skip == len(onward):
+                done, skip = done + 1, 0
+            if len(found) >= _AT_ONCE or skip:
+                break
+        nodes = self._nodes(tx, found)
+        steps = [
+            Step(node=nodes[far], depth=depth, edge=edge, came_from=near)
+            for near, far, edge in found.values()
+            if far in nodes
+        ]
+        left = None if self._walk.limit is None else self._walk.limit - self._given
+        return _Page(steps[:left], frozenset(found.keys() - nodes.keys()), ways, (done, skip))
+
+    def _ways(self, tx: Transaction, keys: Sequence[str], side: tuple[str, str], *, is_ahead: bool) -> _Ways:
+        """Return the edges of the nodes; where these are few, also of those that they lead to, so that asking pays."""
+        walk, sides = self._walk, [side]
+        taken = [] if walk.edges is None else [isin("kind", walk.edges)]
+        edges = Query(EDGES).where(*taken, *([] if walk.along is None else [walk.along]))
+        if is_ahead:
+            sides = list(_SIDES[walk.direction])
+            ahead = {row[0] for row in tx.query(edges.reach(keys, along=sides).limit(self._size))}
+            keys = [*keys, *(ahead - self._seen)]
+        ways: _Ways = {(near, key): [] for near, _ in sides for key in keys}
+        for near, far in sides:
+            found = tx.query(edges.where(isin(near, keys)).order_by(near, "kind", far).select(near, far, "id"))
+            ways.update(((near, key), list(group)) for key, group in groupby(found, itemgetter(0)))
+        return ways
+
+    def _nodes(self, tx: Transaction, keys: Iterable[str]) -> dict[str, Node]:
+        walk = self._walk
+        if walk.nodes is None and walk.where is None:
+            return tx.get_many(NODES, keys)
+        wanted = [] if walk.nodes is None else [isin("kind", walk.nodes)]
+        query = Query(NODES).where(isin("id", keys), *wanted, *([] if walk.where is None else [walk.where]))
+        return {node.id: node for node in tx.query(query)}
+
+
+def _next(asking: Generator[_Question, _Page, None], page: _Page) -> _Question | None:
+    try:
+        return asking.send(page)
+    except StopIteration:
+        return None

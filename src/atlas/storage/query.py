@@ -155,6 +155,13 @@ class Join(msgspec.Struct, frozen=True):
     kind: Literal["inner", "left", "right"]
 
 
+class Trail(msgspec.Struct, frozen=True):
+    """Where to begin, and the pairs of fields that lead on: from the value of the first to that of the second."""
+
+    start: tuple[Any, ...]
+    along: tuple[tuple[str, str], ...]
+
+
 class Query(msgspec.Struct, Generic[R], frozen=True):
     """What to read from one collection; built fluently, each step a new value."""
 
@@ -169,6 +176,7 @@ class Query(msgspec.Struct, Generic[R], frozen=True):
     aggregates: tuple[Aggregate, ...] = ()
     joins: tuple[Join, ...] = ()
     kept: Condition | None = None
+    trail: Trail | None = None
 
     def where(self, *parts: Condition) -> Query[R]:
         """Narrow by every one of `parts`."""
@@ -230,6 +238,16 @@ class Query(msgspec.Struct, Generic[R], frozen=True):
         known = [self.kept] if self.kept is not None else []
         return msgspec.structs.replace(self, kept=both(*known, *parts))
 
+    def reach(self, start: Iterable[Any], *, along: Iterable[tuple[str, str]]) -> Query[R]:
+        """Return the values that records lead to from those of `start`, these included, as tuples of one, sorted.
+
+        A record leads from the value of the first field of each pair of `along` to that of the second, and so on from
+        there, however long; circles end. With `limit` no more is looked for than that, the nearest first, but which of
+        those equally near are found is left open. Such a query has neither order nor cursor, and joins nothing.
+        """
+        trail = Trail(tuple(dict.fromkeys(map(to_scalar, start))), tuple(along))
+        return msgspec.structs.replace(self, trail=trail, fields=tuple(far for _, far in trail.along[:1]))
+
     @property
     def sorting(self) -> tuple[Order, ...]:
         """The full order, the key last."""
@@ -251,9 +269,7 @@ def field_value(record: Any, field: str) -> Any:
 
 def check_query(query: Query[Any]) -> None:
     """Refuse fields the collection does not have, and what no backend could answer; raises InputError."""
-    for wish in query.aggregates:
-        if wish.op not in AGGREGATES or not (wish.field or wish.op == "count"):
-            raise InputError(f"no aggregate {wish.op!r} of {wish.field!r}", field="query", bound=sorted(AGGREGATES))
+    _check_aggregates(query)
     wanted = [*query.fields, *query.groups, *(o.field for o in query.order)]
     wanted += [a.field for a in query.aggregates if a.field]
     waiting = [query.condition]
@@ -278,8 +294,16 @@ def check_query(query: Query[Any]) -> None:
         else:
             _check_field(query.collection, field)
     _check_joins(query)
+    if query.trail is not None:
+        _check_trail(query, query.trail)
     if query.kept is not None:
         _check_kept(query)
+
+
+def _check_aggregates(query: Query[Any]) -> None:
+    for wish in query.aggregates:
+        if wish.op not in AGGREGATES or not (wish.field or wish.op == "count"):
+            raise InputError(f"no aggregate {wish.op!r} of {wish.field!r}", field="query", bound=sorted(AGGREGATES))
 
 
 def _check_field(collection: Collection[Any], field: str) -> None:
@@ -298,6 +322,17 @@ def _check_joins(query: Query[Any]) -> None:
             )
     if query.joins and query.start is not None:
         raise InputError("a query with joins has no cursor", field="cursor", hint="Page it by limit and offset.")
+
+
+def _check_trail(query: Query[Any], trail: Trail) -> None:
+    for field in (field for pair in trail.along for field in pair):
+        _check_field(query.collection, field)
+    has_more = query.joins or query.order or query.skip or query.start is not None or len(query.fields) != 1
+    if has_more or not trail.along or None in trail.start:
+        raise InputError(
+            "what is reached has a start, fields to go along, and neither order, offset, cursor nor joins",
+            field="query",
+        )
 
 
 def _check_kept(query: Query[Any]) -> None:

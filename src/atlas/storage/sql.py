@@ -18,7 +18,7 @@ import msgspec
 from ..errors import InputError
 from ..model.path import Pattern
 from .collection import Collection, to_scalar
-from .query import Aggregate, Both, Compare, Condition, Negate, Order, Query
+from .query import Aggregate, Both, Compare, Condition, Negate, Order, Query, Trail
 from .words import words_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
@@ -136,6 +136,8 @@ class Compiler:
 
     def select(self) -> Statement:
         """Return the statement for records (their `value`) or selected fields."""
+        if self.query.trail is not None:
+            return self._reach(self.query.trail)
         wanted = ", ".join(self.field(field) for field in self.query.fields) or f'{self._table}."value"'
         text = f"SELECT {wanted} FROM {self._table}"
         parts = [p for p in (self.query.condition,) if p is not None]
@@ -150,6 +152,22 @@ class Compiler:
         if self.query.most is not None or self.query.skip:
             text += " LIMIT ? OFFSET ?"
             self.parameters += [-1 if self.query.most is None else self.query.most, self.query.skip]
+        return Statement(text, tuple(self.parameters))
+
+    def _reach(self, trail: Trail) -> Statement:
+        """Return the statement that goes along records: a value already found leads nowhere again, so circles end."""
+        parts = ["SELECT value FROM json_each(?)"]
+        self.parameters.append(msgspec.json.encode(trail.start).decode())
+        for near, far in trail.along:
+            text = f'SELECT {self.field(far)} FROM "found" CROSS JOIN {self._table}'
+            text += f' ON {self.field(near)} = "found"."value" WHERE {self.field(far)} IS NOT NULL'
+            if self.query.condition is not None:
+                text += " AND " + self.condition(self.query.condition)
+            parts.append(text)
+        # Only a limit inside keeps the rest from being looked for.
+        found = " UNION ".join(parts) + " LIMIT ?"
+        self.parameters.append(-1 if self.query.most is None else self.query.most)
+        text = f'WITH RECURSIVE "found"("value") AS ({found}) SELECT "value" FROM "found" ORDER BY 1'
         return Statement(text, tuple(self.parameters))
 
     def count(self) -> Statement:

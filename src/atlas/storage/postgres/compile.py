@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..collection import Collection
-from ..query import Both, Compare, Condition, Negate, Order, Query
+from ..query import Both, Compare, Condition, Negate, Order, Query, Trail
 from ..sql import quoted
 from ..words import words_of
 from .columns import MIXED, REAL, TEXT, fitting, is_storable, kind_of
@@ -48,6 +48,8 @@ class Compiler:
 
     def select(self, query: Query[Any]) -> Statement | None:
         """Return the statement for records (their `value`) or selected fields; None where SQL cannot say it."""
+        if query.trail is not None:
+            return self._reach(query, query.trail)
         where = self._where(query)
         if where is None or not all(self._is_comparable(order.field) for order in query.sorting):
             return None
@@ -61,6 +63,28 @@ class Compiler:
             text += " LIMIT %s OFFSET %s"
             values += (None if query.most is None else min(query.most, _MOST), min(query.skip, _MOST))
         return Statement(text, values)
+
+    def _reach(self, query: Query[Any], trail: Trail) -> Statement | None:
+        """Return the statement that goes along records: a value already found leads nowhere again, so circles end."""
+        where = ALWAYS if query.condition is None else self.condition(query.condition)
+        kinds = {kind_of(self.collection, field) for pair in trail.along for field in pair}
+        kind = kinds.pop()
+        start = [fitting(kind, value) for value in trail.start]
+        if kinds or kind in {None, MIXED} or not where.is_exact or None in start:
+            return None
+        collated = ' COLLATE "C"' if kind == TEXT else ""
+        ways = " UNION ALL ".join(
+            f'SELECT {self.column(far)} FROM {self.table} AS t WHERE {self.column(near)} = f."value"'
+            f" AND {self.column(far)} IS NOT NULL AND ({where.text})"
+            for near, far in trail.along
+        )
+        text = (
+            f'WITH RECURSIVE found("value") AS (SELECT unnest(%s::{kind}[]){collated} UNION '
+            f'SELECT w."value" FROM found AS f CROSS JOIN LATERAL ({ways}) AS w("value")) '
+            'SELECT "value" FROM (SELECT "value" FROM found LIMIT %s) AS nearest ORDER BY 1'
+        )
+        most = None if query.most is None else min(query.most, _MOST)
+        return Statement(text, (start, *(value for _ in trail.along for value in where.values), most))
 
     def gives_fields(self, query: Query[Any]) -> bool:
         """Say whether `select` gives the selected fields and not whole records."""
