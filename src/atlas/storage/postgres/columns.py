@@ -50,6 +50,19 @@ def kinds_of(collection: Collection[Any]) -> tuple[str, ...]:
     return tuple(str(kind_of(collection, field)) for field in collection.stored)
 
 
+def beside(collection: Collection[Any]) -> tuple[str, ...]:
+    """Return the fields whose values have a table of their own: lists, and what is unique across a sequence's parts."""
+    return (*collection.lists, *(collection.unique if collection.sequence else ()))
+
+
+def values_beside(collection: Collection[Any], record: Any, field: str) -> set[Scalar]:
+    """Return what the table of such a field holds of a record."""
+    value = None if record is None else getattr(record, field)
+    if field in collection.lists:
+        return set(value or ())
+    return set() if value is None else {held(str(kind_of(collection, field)), value)}
+
+
 def row_of(collection: Collection[Any], record: Any) -> tuple[Scalar, ...]:
     """Return the values of a record's stored columns."""
     return tuple(map(held, kinds_of(collection), collection.read(record)))

@@ -7,14 +7,16 @@ from typing import Any
 
 from psycopg import Connection
 
-from ...errors import StoreFormatError, StoreNewerError
+from ...errors import StoreFormatError
 from ..collection import Collection
+from ..migration import check_number as check_known
 from ..sql import quoted
+from . import upgrading
 from .address import Address
-from .columns import MIXED, TEXT, kind_of
+from .columns import MIXED, TEXT, beside, kind_of
 from .compile import direction
+from .partitions import make_room, missing
 
-SCHEMA = 1
 _TEXT = 'text COLLATE "C"'
 
 
@@ -25,13 +27,19 @@ def statements_of(schema: str, collection: Collection[Any]) -> list[str]:
     key = _typed(kind_of(collection, collection.key))
     lines = [f'"key" {key} PRIMARY KEY', '"value" text NOT NULL']
     lines += [_column(collection, field) for field in collection.stored]
-    made = [f"CREATE TABLE {table} (\n  {','.join(lines)}\n)"]
+    divided = ' PARTITION BY RANGE ("key")' if collection.sequence else ""
+    made = [f"CREATE TABLE {table} (\n  {','.join(lines)}\n){divided}"]
     for field in collection.unique:
-        index = quoted(f"{name}__by_{field}")
-        made.append(f"CREATE UNIQUE INDEX {index} ON {table} ({direction(collection, field, False)})")
+        # Across partitions no index is unique but that of the key: a table beside the sequence is, for all of them.
+        index = f"{'' if collection.sequence else 'UNIQUE '}INDEX {quoted(f'{name}__by_{field}')}"
+        made.append(f"CREATE {index} ON {table} ({direction(collection, field, False)})")
     made += [_index(collection, table, fields) for fields in collection.indexes]
-    for field, value in ((f, "value") for f in collection.lists):
-        made += _side_table(schema, f"{name}__{field}", value, key)
+    for field in beside(collection):
+        made += (
+            _side_table(schema, f"{name}__{field}", "value", key)
+            if field in collection.lists
+            else [_only_table(schema, collection, field)]
+        )
     return made + (_side_table(schema, f"{name}__text", "word", key) if collection.text else [])
 
 
@@ -69,6 +77,13 @@ def _side_table(schema: str, name: str, value: str, key: str) -> list[str]:
     ]
 
 
+def _only_table(schema: str, collection: Collection[Any], field: str) -> str:
+    """Return what makes the table in which a value stands once, whichever part of a sequence its record is in."""
+    name = f"{collection.name}__{field}"
+    value = f'"value" {_typed(kind_of(collection, field))} CONSTRAINT {quoted(f"{name}_only")} PRIMARY KEY'
+    return f'CREATE TABLE {schema}.{quoted(name)} ({value}, "key" bigint NOT NULL)'
+
+
 def _references(schema: str, collection: Collection[Any]) -> list[str]:
     table = f"{schema}.{quoted(collection.name)}"
     return [
@@ -80,23 +95,24 @@ def _references(schema: str, collection: Collection[Any]) -> list[str]:
 
 def _own_tables(schema: str) -> list[str]:
     meta = '"id" bigint PRIMARY KEY CHECK ("id" = 1), "seq" bigint NOT NULL, "now" text NOT NULL'
+    steps = '"name" text NOT NULL, "checksum" text NOT NULL, "applied_at" text NOT NULL'
     return [
         f'CREATE TABLE {schema}."meta" ({meta}, "schema" bigint NOT NULL)',
         # The last commit of each writer, by which one whose connection broke learns what became of it.
         f'CREATE TABLE {schema}."writer" ("id" text PRIMARY KEY, "number" bigint NOT NULL, "at" text NOT NULL)',
-        f"INSERT INTO {schema}.\"meta\" VALUES (1, 0, '1970-01-01T00:00:00.000000Z', {SCHEMA:d})",
+        f'CREATE TABLE {schema}."migration" ("number" bigint PRIMARY KEY, {steps})',
+        f"INSERT INTO {schema}.\"meta\" VALUES (1, 0, '1970-01-01T00:00:00.000000Z', {upgrading.latest():d})",
     ]
 
 
 def prepare(connection: Connection, address: Address, collections: Sequence[Collection[Any]]) -> None:
-    """Make the store where there is none, in one transaction, and compare it with what it should be."""
+    """Make the store where there is none, bring an earlier one up to date, and compare it with what it should be."""
     if not _exists(connection, address):
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (address.turn,))
             if not _exists(connection, address):
                 _create(connection, address, collections)
-    found = connection.execute(f'SELECT "schema" FROM {address.quoted_schema}."meta"').fetchone()
-    check_number(found[0] if found else 0, address)
+    upgrading.upgrade(connection, address, collections)
     different = differences(connection, address, collections)
     if different:
         raise StoreFormatError(
@@ -108,10 +124,7 @@ def prepare(connection: Connection, address: Address, collections: Sequence[Coll
 
 def check_number(found: int, address: Address) -> None:
     """Refuse a store that a newer Atlas wrote."""
-    if found > SCHEMA:
-        raise StoreNewerError(f"{address.url} has schema {found}, this Atlas knows {SCHEMA}")
-    if found < 1:
-        raise StoreFormatError(f"{address.url} has schema {found}, and no Atlas made one", hint="Restore a copy.")
+    check_known(found, upgrading.latest(), address.url)
 
 
 def _exists(connection: Connection, address: Address) -> bool:
@@ -130,6 +143,9 @@ def _create(connection: Connection, address: Address, collections: Sequence[Coll
         made += _references(schema, collection)
     for text in made:
         connection.execute(text)
+    make_room(connection, schema, collections, 0)
+    for number, migration in enumerate(upgrading.MIGRATIONS, 2):
+        upgrading.record(connection, schema, number, migration)
 
 
 _COLUMNS = """SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), l.collname
@@ -137,6 +153,7 @@ FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_collation
 WHERE c.relnamespace = to_regnamespace(%s) AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped"""
 _INDEXES = """SELECT c.relname FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
 WHERE c.relnamespace = to_regnamespace(%s) AND i.indisvalid"""
+_WHOLE = "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relkind = 'r'"
 
 
 def differences(connection: Connection, address: Address, collections: Sequence[Collection[Any]]) -> list[str]:
@@ -154,7 +171,16 @@ def differences(connection: Connection, address: Address, collections: Sequence[
         names = [f"{collection.name}__by_{field}" for field in collection.unique]
         names += [index_name(collection, fields) for fields in collection.indexes]
         wrong += [f"the index {name} is missing" for name in names if name not in indexes]
-    return wrong
+    return wrong + _undivided(connection, schema, collections)
+
+
+def _undivided(connection: Connection, schema: str, collections: Sequence[Collection[Any]]) -> list[str]:
+    whole = {row[0] for row in connection.execute(_WHOLE, (schema,))}
+    wrong = [f"{c.name} is not partitioned" for c in collections if c.sequence and c.name in whole]
+    if wrong:
+        return wrong
+    last = connection.execute(f'SELECT "seq" FROM {schema}."meta"').fetchone()
+    return missing(connection, schema, collections, last[0] if last else 0)
 
 
 def _expected(collection: Collection[Any]) -> dict[tuple[str, str], str]:
@@ -164,8 +190,9 @@ def _expected(collection: Collection[Any]) -> dict[tuple[str, str], str]:
     name, key = collection.name, shown(collection.key)
     made = {(name, "key"): key, (name, "value"): "text"}
     made |= {(name, field): shown(field) for field in collection.stored}
-    sides = [(f"{name}__{field}", "value") for field in collection.lists]
-    sides += [(f"{name}__text", "word")] if collection.text else []
-    for table, value in sides:
-        made |= {(table, "key"): key, (table, value): "text C"}
+    for field in beside(collection):
+        value = "text C" if field in collection.lists else shown(field)
+        made |= {(f"{name}__{field}", "key"): key, (f"{name}__{field}", "value"): value}
+    if collection.text:
+        made |= {(f"{name}__text", "key"): key, (f"{name}__text", "word"): "text C"}
     return made

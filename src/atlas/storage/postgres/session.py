@@ -25,7 +25,8 @@ from .columns import TEXT, WHOLE, fitting, kind_of
 from .compile import Compiler
 from .failures import UnguardedError
 from .line import Line
-from .statements import Step, dangling_text, find_text, get_many_text, get_text, insertion, ordered_steps
+from .partitions import is_due, make_room
+from .statements import Step, dangling_text, find_text, get_many_text, get_text, ordered_steps
 
 R = TypeVar("R")
 
@@ -203,13 +204,17 @@ class PostgresSession:
 
     def append(self, collection: Collection[R], records: Sequence[R]) -> None:
         """See Session."""
-        steps = []
+        before, writes = self.seq, []
         for record in records:
             self.seq += 1
             numbered = msgspec.structs.replace(record, **{collection.key: self.seq})  # type: ignore[type-var]
-            steps.append(insertion(self._schema, collection, self.seq, numbered))
-        self._touched.setdefault(collection.name, set()).update(range(self.seq + 1 - len(records), self.seq + 1))
-        self._take(steps, [(collection, record) for record in records])
+            writes.append(Write(collection, self.seq, None, numbered))
+        if is_due(before, self.seq):
+            with self._noted():
+                self._bound()
+                make_room(self._connection, self._schema, self._collections, self.seq)
+        self._touched.setdefault(collection.name, set()).update(range(before + 1, self.seq + 1))
+        self._take(ordered_steps(self._schema, writes), [(collection, record) for record in records])
 
     def _take(self, steps: Sequence[Step], written: list[tuple[Collection[Any], Any]]) -> None:
         """Run the steps in as few round trips as there are kinds of them: pipelines, and COPY for many rows."""
@@ -369,7 +374,7 @@ def _refusal(error: Error, written: list[tuple[Collection[Any], Any]]) -> AtlasE
                     f"{value!r} is no {field} of {collection.name}", field=field, given=value, bound=list(allowed)
                 )
         for field in collection.unique:
-            if name == f"{collection.name}__by_{field}":
+            if name in {f"{collection.name}__by_{field}", f"{collection.name}__{field}_only"}:
                 held = [to_scalar(getattr(r, field)) for c, r in written if c is collection]
                 return ConflictError(
                     f"two {collection.name} cannot have the same {field}",

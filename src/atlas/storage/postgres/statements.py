@@ -10,7 +10,7 @@ from ..collection import Collection, encode
 from ..overlay import Write
 from ..sql import quoted
 from ..words import words_of
-from .columns import held, kinds_of, row_of
+from .columns import beside, held, kinds_of, row_of, values_beside
 
 
 class Step(NamedTuple):
@@ -33,7 +33,7 @@ def ordered_steps(schema: str, writes: Iterable[Write]) -> list[Step]:
 
 def _freed(schema: str, writes: list[Write]) -> list[Step]:
     """Empty the unique values that another record of the same batch may take over, so that swaps succeed."""
-    changed = [w for w in writes if w.before is not None and w.after is not None and w.collection.unique]
+    changed = [w for w in writes if w.before is not None and w.after is not None and not w.collection.sequence]
     if len(writes) < 2:
         return []
     return [
@@ -51,18 +51,19 @@ def _steps(schema: str, write: Write) -> list[Step]:
     if after is None:
         made = [Step(1, f'DELETE FROM {table} WHERE "key" = %s', (key,))]
     elif before is None:
-        made = [insertion(schema, collection, key, after)]
+        made = [_insertion(schema, collection, key, after)]
     else:
         made = [_update(schema, collection, key, before, after)]
-    for field in collection.lists:
-        made += _side(schema, f"{collection.name}__{field}", key, _listed(before, field), _listed(after, field))
+    for field in beside(collection):
+        old, new = values_beside(collection, before, field), values_beside(collection, after, field)
+        made += _side(schema, f"{collection.name}__{field}", key, old, new)
     if collection.text:
-        old, new = _words(collection, before), _words(collection, after)
-        made += _side(schema, f"{collection.name}__text", key, old, new)
+        words = _words(collection, before), _words(collection, after)
+        made += _side(schema, f"{collection.name}__text", key, *words)
     return made
 
 
-def _side(schema: str, name: str, key: Any, old: set[str], new: set[str]) -> list[Step]:
+def _side(schema: str, name: str, key: Any, old: set[Any], new: set[Any]) -> list[Step]:
     if old == new:
         return []
     table = f"{schema}.{quoted(name)}"
@@ -72,10 +73,6 @@ def _side(schema: str, name: str, key: Any, old: set[str], new: set[str]) -> lis
         Step(1, f'DELETE FROM {table} WHERE {value} = %s AND "key" = %s', (each, key)) for each in sorted(old - new)
     ]
     return gone + [Step(3, insert, (each, key), copied) for each in sorted(new - old)]
-
-
-def _listed(record: Any, field: str) -> set[str]:
-    return set() if record is None else set(getattr(record, field) or ())
 
 
 def _words(collection: Collection[Any], record: Any) -> set[str]:
@@ -89,8 +86,7 @@ def words_in(texts: Iterable[Any]) -> set[str]:
     return {word for text in texts if isinstance(text, str) for word in words_of(text)}
 
 
-def insertion(schema: str, collection: Collection[Any], key: Any, record: Any) -> Step:
-    """Return the step that adds a record."""
+def _insertion(schema: str, collection: Collection[Any], key: Any, record: Any) -> Step:
     row = (key, encode(record).decode(), *row_of(collection, record))
     return Step(3, _insert(schema, collection), row, _copy(schema, collection))
 

@@ -11,8 +11,9 @@ from psycopg import Connection
 
 from ..collection import Collection, to_scalar
 from ..sql import quoted
+from . import partitions
 from .address import Address
-from .columns import row_of
+from .columns import beside, row_of, values_beside
 from .database import Database
 from .statements import dangling_text, table_of, words_in
 
@@ -42,29 +43,36 @@ def maintain(connection: Connection, database: Database, *, analyze: bool) -> di
 
 
 def _tables(database: Database) -> Iterator[str]:
-    yield from ("meta", "writer")
+    yield from ("meta", "writer", "migration")
     for collection in database.collections:
         yield collection.name
-        yield from (f"{collection.name}__{field}" for field in collection.lists)
+        yield from (f"{collection.name}__{field}" for field in beside(collection))
         if collection.text:
             yield f"{collection.name}__text"
 
 
 def verify(connection: Connection, database: Database) -> list[str]:
-    """Return what does not fit the records, of one moment: columns, lists, words, references and numbers."""
+    """Return what does not fit the records, of one moment: columns, lists, words, references, numbers, partitions."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        wrong: list[str] = []
+        wrong = _unplaced(connection, database)
         for collection in database.collections:
             wrong += _unlike(connection, database.address.quoted_schema, collection)
             wrong += _dangling(connection, database.address.quoted_schema, collection)
         return wrong
 
 
+def _unplaced(connection: Connection, database: Database) -> list[str]:
+    """Return which numbers, up to the next one, have no partition."""
+    schema = database.address.quoted_schema
+    found = connection.execute(f'SELECT "seq" FROM {schema}."meta"').fetchone()
+    return partitions.missing(connection, schema, database.collections, found[0] + 1 if found else 0)
+
+
 def _unlike(connection: Connection, schema: str, collection: Collection[Any]) -> list[str]:
     wrong, name = [], collection.name
     columns = ", ".join(['t."key"', 't."value"', *(f"t.{quoted(column)}" for column in collection.stored)])
-    sides = [(field, "value") for field in collection.lists] + ([("text", "word")] if collection.text else [])
+    sides = [(field, "value") for field in beside(collection)] + ([("text", "word")] if collection.text else [])
     for side, value in sides:
         table = f"{schema}.{quoted(f'{name}__{side}')}"
         columns += f', ARRAY(SELECT s.{quoted(value)} FROM {table} AS s WHERE s."key" = t."key")'
@@ -92,7 +100,7 @@ def _faults(collection: Collection[Any], row: tuple[Any, ...]) -> list[str]:
     wrong = [] if collection.key_of(record) == key else [f"{name} {key} holds another key"]
     if row_of(collection, record) != row[2 : 2 + width]:
         wrong.append(f"the columns of {name} {key} differ from its record")
-    expected = [set(getattr(record, field) or ()) for field in collection.lists]
+    expected: list[set[Any]] = [values_beside(collection, record, field) for field in beside(collection)]
     if collection.text:
         expected.append(words_in(getattr(record, field) for field in collection.text))
     if [set(values) for values in row[2 + width :]] != expected:
