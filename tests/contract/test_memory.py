@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from atlas.errors import StorageError, StoreBusyError
+from atlas.errors import ConflictError, InputError, StorageError, StoreBusyError
 from atlas.storage.memory import MemoryStore
 from atlas.storage.memory_session import Table
 from atlas.storage.query import Query, eq
 from atlas.testing import StoreContract, StoreFactory
-from atlas.testing.samples import COLLECTIONS, MARKS, PARTS, fill, ids, marks, numbered, part, varied
+from atlas.testing.samples import COLLECTIONS, MARKS, PARTS, Mark, fill, ids, marks, numbered, part, varied
 
 
 class TestMemoryStore(StoreContract):
@@ -59,6 +59,24 @@ async def test_a_restored_snapshot_is_the_store_as_it_was(store: MemoryStore) ->
     assert await numbered(store) == [(1, "a")]
     assert await marks(store, "c") == 2
     assert await store.verify() == []
+
+
+@pytest.mark.anyio
+async def test_a_store_begins_with_what_it_is_given(store: MemoryStore) -> None:
+    """Records by collection, kept to the same rules as those of a transaction; or a snapshot of another store."""
+    made = MemoryStore(COLLECTIONS, initial={"parts": varied(), "marks": [Mark(text="a"), Mark(text="b")]})
+    await made.open()
+    assert await ids(made) == sorted(record.id for record in varied())
+    assert await numbered(made) == [(1, "a"), (2, "b")]
+    assert await marks(made, "c") == 3
+    again = MemoryStore(COLLECTIONS, initial=made.snapshot())
+    await again.open()
+    assert await ids(again) == await ids(made)
+    assert await marks(again, "d") == 4
+    with pytest.raises(ConflictError):
+        MemoryStore(COLLECTIONS, initial={"parts": [part("a", parent="nobody")]})
+    with pytest.raises(InputError, match="the store has no nuts"):
+        MemoryStore(COLLECTIONS, initial={"nuts": []})
 
 
 @pytest.mark.anyio

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..errors import StorageError, StoreBusyError, StoreClosedError
+from ..errors import InputError, StorageError, StoreBusyError, StoreClosedError
 from .clock import utc_now
 from .collection import Collection
 from .explaining import Step
@@ -38,13 +38,20 @@ class Snapshot(msgspec.Struct, frozen=True):
 class MemoryStore:
     """A store that is as lasting as its process (`protocol.Store` states the promise).
 
-    Records are kept as they are given, so what they hold must not be changed afterwards.
+    Records are kept as they are given, so what they hold must not be changed afterwards. `initial` is what it begins
+    with: a snapshot, or records by the names of their collections (those of a sequence are numbered from 1).
     """
 
     session_type = MemorySession
     overlay_type = Overlay
 
-    def __init__(self, collections: Sequence[Collection[Any]], *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        collections: Sequence[Collection[Any]],
+        *,
+        initial: Snapshot | Mapping[str, Iterable[Any]] | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._state = State(collections)
         self._clock = clock
         self.slow_queries = SlowQueries()
@@ -53,6 +60,28 @@ class MemoryStore:
         self._commits = 0
         self._restores = 0
         self._is_open = False
+        if isinstance(initial, Snapshot):
+            self._state = self._state_at(initial)
+        elif initial:
+            self._begin_with(initial)
+
+    def _begin_with(self, initial: Mapping[str, Iterable[Any]]) -> None:
+        """Take records in as a transaction would; raises InputError for a collection that is not the store's."""
+        session = self._session()
+        overlay = self.overlay_type(session)
+        for name, records in initial.items():
+            table = self._state.tables.get(name)
+            if table is None:
+                raise InputError(
+                    f"the store has no {name}", field="initial", given=name, bound=sorted(self._state.tables)
+                )
+            if table.collection.sequence:
+                for record in records:
+                    overlay.append(table.collection, record)
+            else:
+                overlay.put_many(table.collection, records)
+        overlay.finish()
+        session.check_references()
 
     @property
     def url(self) -> str:
