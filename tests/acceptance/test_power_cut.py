@@ -13,7 +13,7 @@ from tests.acceptance.truth import GROUP, check_kept, check_sound, everything
 import atlas
 from atlas import Atlas, Limits, Status, Type
 from atlas.atlas import COLLECTIONS
-from atlas.storage.sqlite import SqliteStore, database
+from atlas.storage.sqlite import SqliteSettings, SqliteStore
 from atlas.work.arguments import Updates
 from atlas.work.collections import TASKS
 
@@ -30,10 +30,8 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(autouse=True)
-def _frequent_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The log is moved into the database within every trial, since a cut in the middle of that is the worst moment.
-    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 40)
+# The log is moved into the database within every trial, since a cut in the middle of that is the worst moment.
+SETTINGS = SqliteSettings(checkpoint=40)
 
 
 async def _work(a: Atlas, disk: CutDisk, told: Told) -> None:
@@ -65,7 +63,7 @@ async def _trial(folder: Path, *, at: int, synchronous: str) -> tuple[CutDisk, T
     path = folder / "atlas.db"
     disk = CutDisk(f"cut-{folder.name}", at=at)
     told: Told = []
-    store = SqliteStore(path, COLLECTIONS, vfs=disk.name, synchronous=synchronous)
+    store = SqliteStore(path, COLLECTIONS, settings=SETTINGS, vfs=disk.name, synchronous=synchronous)
     try:
         async with Atlas(store, limits=Limits(), actor="test", source="test") as a:
             await _work(a, disk, told)

@@ -17,7 +17,7 @@ from tests.acceptance.disks import FullDisk
 from atlas.errors import StorageError, StoreFullError
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
-from atlas.storage.sqlite import SqliteStore, database
+from atlas.storage.sqlite import SqliteSettings, SqliteStore, database
 from atlas.testing import StoreContract, StoreFactory
 from atlas.testing.samples import (
     COLLECTIONS,
@@ -210,9 +210,8 @@ async def test_time_never_runs_back_with_the_clock(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_the_log_is_cut_back_once_no_reader_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that stays makes it grow, keeps seeing its moment, and keeps nobody from writing."""
-    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 20)
     monkeypatch.setattr(database, "TRUNCATE_BYTES", 100_000)
-    store = await opened(tmp_path / "atlas.db")
+    store = await opened(tmp_path / "atlas.db", settings=SqliteSettings(checkpoint=20))
     await fill(store, [part("first")])
     reader = apsw.Connection(str(tmp_path / "atlas.db"))
     reader.execute("BEGIN")

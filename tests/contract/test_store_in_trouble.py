@@ -25,7 +25,7 @@ from atlas.operations.doctor import examine
 from atlas.storage.locking import WriterLock
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
-from atlas.storage.sqlite import SqliteStore, database
+from atlas.storage.sqlite import SqliteSettings, SqliteStore, database
 from atlas.testing.samples import COLLECTIONS, PARTS, fill, ids, marks, part
 
 pytestmark = pytest.mark.anyio
@@ -138,9 +138,9 @@ async def test_an_inline_write_is_answered_while_another_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one takes its turn between the commit and the tidying, which can be left to the next commit."""
-    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 1)
     monkeypatch.setattr(database, "CHECKPOINT_WAIT", 0.02)
-    store, other = await opened(tmp_path / "atlas.db", is_inline=True), Other(tmp_path / "atlas.db")
+    store = await opened(tmp_path / "atlas.db", settings=SqliteSettings(checkpoint=1), is_inline=True)
+    other = Other(tmp_path / "atlas.db")
     stop = store.subscribe(lambda _seq: other.begin())
     assert await marks(store, "a") == 1
     assert other.end()
@@ -193,9 +193,10 @@ async def test_a_reader_that_stays_does_not_have_every_commit_tidy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It keeps the log long; trying in vain at each commit would make all of them slow."""
-    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 40)
     monkeypatch.setattr(database, "TRUNCATE_BYTES", 200_000)
-    store = await opened(tmp_path / "atlas.db", is_inline=True, synchronous="OFF")
+    store = await opened(
+        tmp_path / "atlas.db", settings=SqliteSettings(checkpoint=40), is_inline=True, synchronous="OFF"
+    )
     tidied: list[int] = []
     checkpoint = store._database.checkpoint
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -54,14 +55,16 @@ def _memory(_url: str, collections: Sequence[Collection[Any]], _is_inline: bool)
 
 def _sqlite(url: str, collections: Sequence[Collection[Any]], is_inline: bool) -> Store:
     from .sqlite import SqliteStore
+    from .sqlite.settings import OPTIONS, settings_of
 
-    address, options = _parted(url, {"synchronous": ("full", "normal"), "force": ("0", "1")})
+    address, options = _parted(url, {"synchronous": ("full", "normal"), "force": ("0", "1")}, OPTIONS)
     if not address.startswith("///") or len(address) < 4:
         raise ConfigError(f"{url!r} names no file", field="store", given=url, hint=_HINT)
     return SqliteStore(
         _path(url, address[3:]),
         collections,
         is_inline=is_inline,
+        settings=settings_of({name: value for name, value in options.items() if name in OPTIONS}),
         synchronous=options.get("synchronous", "full").upper(),
         is_forced=options.get("force", "0") == "1",
     )
@@ -102,17 +105,22 @@ _OPENERS: Mapping[str, Opener] = {
 }
 
 
-def _parted(url: str, known: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, str]]:
-    """Return what lies between the scheme and the options, and the options; raises ConfigError for unknown ones."""
+def _parted(
+    url: str, known: Mapping[str, Sequence[str]], bounded: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str, dict[str, str]]:
+    """Return what lies between the scheme and the options, and the options; raises ConfigError for unknown ones.
+
+    `known` gives the values an option may have; those of `bounded` are checked by whoever takes them.
+    """
     address, _, query = url.partition(":")[2].partition("?")
     options = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
     for name, value in options.items():
-        if value not in known.get(name, ()):
+        if name not in bounded and value not in known.get(name, ()):
             raise ConfigError(
                 f"the store URL has no option {name}={value}",
                 field="store",
                 given=f"{name}={value}",
-                bound={option: list(values) for option, values in known.items()},
+                bound={option: list(values) for option, values in known.items()} | dict(bounded),
             )
     return address, options
 

@@ -29,11 +29,12 @@ from ..locking import WriterLock
 from ..migration import Migration
 from . import schema
 from .place import check_header
+from .settings import SqliteSettings
 
-CHECKPOINT_PAGES = 1_000
 TRUNCATE_BYTES = 10 * 1024 * 1024
-BUSY_MILLIS = 5_000
 CHECKPOINT_WAIT = 1.0
+
+_PAGE = 4_096
 
 _ERRORS: tuple[tuple[type[Exception], type[StorageError], str], ...] = (
     (apsw.FullError, StoreFullError, "the disk is full"),
@@ -58,15 +59,18 @@ class Database:
         collections: Sequence[Collection[Any]],
         *,
         migrations: Sequence[Migration] = (),
+        settings: SqliteSettings | None = None,
         synchronous: str = "FULL",
         is_forced: bool = False,
         vfs: str = "",
     ) -> None:
         self.path = path
+        self.settings = settings or SqliteSettings()
         self.collections = tuple(collections)
         self.migrations = tuple(migrations)
         self.is_open = False
         self.is_writable = True
+        self.checkpoints = 0
         self.statement_end = math.inf
         self.lock = WriterLock(path)
         self._synchronous = synchronous
@@ -75,16 +79,19 @@ class Database:
         self._reader: apsw.Connection | None = None
         self._writer: apsw.Connection | None = None
         self._wal_pages = 0
-        self._untidy_at = CHECKPOINT_PAGES
+        self._untidy_at = self.settings.checkpoint
         self._file: tuple[int, int] | None = None
         self._process = 0
         self._still: tuple[int, int] | None = None
+        self._log = path.with_name(path.name + "-wal")
 
     def open(self) -> None:
         """Check the file, make it where there is none, upgrade it where it is old; raises StorageError."""
         place.check_location(self.path, is_forced=self._is_forced)
         exists = check_header(self.path)
         self.is_writable = place.is_writable(self.path)
+        if self.settings.soft_heap_limit:
+            apsw.soft_heap_limit(self.settings.soft_heap_limit)
         try:
             with self.translated():
                 self._ready(exists=exists)
@@ -97,13 +104,13 @@ class Database:
     def _ready(self, *, exists: bool) -> None:
         if not exists:
             self._create()
-        self._file = self._present()
+        self._file = self.present()
         self._reader = self.connect()
         if schema.version_of(self._reader) != 1 + len(self.migrations):
             self._upgrade()
         if self.is_writable and self._reader.execute("PRAGMA journal_mode").get != "wal":
             # A copy that was put in the store's place: in its mode readers would hold writers up.
-            with self.lock.held(BUSY_MILLIS / 1000):
+            with self.lock.held(self.settings.busy_wait.total_seconds()):
                 self.writer().execute("PRAGMA journal_mode = WAL").fetchall()
         different = schema.differences(self._reader, self.collections)
         if different:
@@ -113,14 +120,15 @@ class Database:
                 details={"differences": different},
             )
 
-    def _present(self) -> tuple[int, int]:
+    def present(self) -> tuple[int, int]:
+        """Return which file it is that lies at the path now."""
         found = os.stat(self.path)  # noqa: PTH116 - Path.stat costs twice as much, at every commit
         return found.st_dev, found.st_ino
 
     def check_file(self) -> None:
         """Refuse to write where nobody will find it: into a file that was removed or replaced since it was opened."""
         try:
-            is_there = self._present() == self._file
+            is_there = self.present() == self._file
         except FileNotFoundError:
             is_there = False
         if not is_there:
@@ -139,17 +147,19 @@ class Database:
             raise StoreReadOnlyError(f"{self.path} is empty and cannot be written")
         place.prepare_folder(self.path)
         place.create_private(self.path)
-        with self.lock.held(BUSY_MILLIS / 1000):
+        with self.lock.held(self.settings.busy_wait.total_seconds()):
             if not check_header(self.path):
                 with place.made_beside(self.path) as beside:
                     connection = self._connection(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, beside)
+                    if self.settings.page_size:
+                        connection.execute(f"PRAGMA page_size = {self.settings.page_size:d}")
                     schema.create(connection, self.collections, self.migrations)
                     connection.close()
 
     def _upgrade(self) -> None:
         if not self.is_writable:
             raise StoreReadOnlyError(f"{self.path} has an older schema and cannot be written")
-        with self.lock.held(BUSY_MILLIS / 1000):
+        with self.lock.held(self.settings.busy_wait.total_seconds()):
             schema.upgrade(self.writer(), self.migrations, self.path)
 
     def _connection(self, flags: int, path: Path | None = None) -> apsw.Connection:
@@ -160,9 +170,10 @@ class Database:
             name = f"{self.path.absolute().as_uri()}?mode=ro" + ("" if self._still is None else "&immutable=1")
             flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(name, flags=flags, vfs=self._vfs or None)
-        connection.set_busy_timeout(BUSY_MILLIS)
+        connection.set_busy_timeout(self.settings.busy_millis)
         connection.execute(
-            "PRAGMA cache_size = -16384; PRAGMA mmap_size = 268435456; PRAGMA temp_store = MEMORY;"
+            f"PRAGMA cache_size = {-(self.settings.cache // 1024):d}; PRAGMA mmap_size = {self.settings.mmap:d};"
+            f"PRAGMA temp_store = {self.settings.temp_store}; "
             "PRAGMA trusted_schema = OFF; PRAGMA foreign_keys = ON"
         ).fetchall()  # a pragma that answers with a row would otherwise end the script there
         connection.create_scalar_function("atlas_glob", _glob, 2, deterministic=True)
@@ -186,8 +197,18 @@ class Database:
             self._reader = self.connect()
         return self._reader
 
+    def renew_reader(self) -> None:
+        """Have short reads see the file that lies at the path now; who calls keeps others from reading meanwhile."""
+        before, self._reader = self._reader, self.connect()
+        if before is not None:
+            before.close()
+
     def _has_log(self) -> bool:
-        return self.path.with_name(self.path.name + "-wal").exists()
+        return self._log.exists()
+
+    def log_bytes(self) -> int:
+        """Return the size of the log beside the file."""
+        return self._log.stat().st_size if self._log.exists() else 0
 
     def _stamp(self) -> tuple[int, int]:
         found = self.path.stat()
@@ -197,6 +218,11 @@ class Database:
         """Raise StoreReadOnlyError for a file that cannot be written."""
         if not self.is_writable:
             raise StoreReadOnlyError(f"{self.path} cannot be written")
+
+    @property
+    def made_writer(self) -> apsw.Connection | None:
+        """The connection that writes, if anything was written yet."""
+        return self._writer
 
     def writer(self) -> apsw.Connection:
         """Return the one connection that writes."""
@@ -211,7 +237,7 @@ class Database:
 
     def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         if pages < self._wal_pages:
-            self._untidy_at = CHECKPOINT_PAGES
+            self._untidy_at = self.settings.checkpoint
         self._wal_pages = pages
         return apsw.SQLITE_OK
 
@@ -243,11 +269,10 @@ class Database:
         """Move the log into the database when it has grown, after the callers were answered."""
         if not self.is_untidy or self._writer is None:
             return
-        log = self.path.with_name(self.path.name + "-wal")
-        is_large = log.exists() and log.stat().st_size > TRUNCATE_BYTES
+        is_large = self.log_bytes() > max(TRUNCATE_BYTES, 2 * self.settings.checkpoint * _PAGE)
         self.checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE if is_large else apsw.SQLITE_CHECKPOINT_PASSIVE)
         # A reader that stays would otherwise have every commit try again.
-        self._untidy_at = self._wal_pages + CHECKPOINT_PAGES
+        self._untidy_at = self._wal_pages + self.settings.checkpoint
 
     def checkpoint(self, mode: int) -> None:
         """Move the log into the database as far as readers allow, unless another writer keeps its turn."""
@@ -259,11 +284,12 @@ class Database:
         try:
             writer.set_busy_timeout(50)
             writer.wal_checkpoint(mode=mode)
+            self.checkpoints += 1
         except (apsw.BusyError, apsw.LockedError):
             # A reader still needs the log; the next checkpoint gets further.
             return
         finally:
-            writer.set_busy_timeout(BUSY_MILLIS)
+            writer.set_busy_timeout(self.settings.busy_millis)
             self.lock.release()
 
     def close(self) -> None:

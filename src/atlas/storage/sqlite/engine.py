@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
@@ -18,7 +18,8 @@ from ..jobs import Job, TooLongError
 from ..overlay import Overlay
 from ..protocol import Transaction
 from ..slow import SlowQueries
-from .database import BUSY_MILLIS, Database
+from .database import Database
+from .figures import LockWaits, PageCounts, file_figures
 from .place import check_schema
 from .session import SnapshotSession, SqliteSession, dangling
 from .witness import Witness
@@ -33,7 +34,8 @@ class Engine:
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
         self.database = database
-        self.lock_waits = 0.0
+        self.lock_waits = LockWaits()
+        self.pages = PageCounts()
         self.commits = 0
         self.slow = SlowQueries()
         self._clock = clock
@@ -83,9 +85,7 @@ class Engine:
 
     def _run(self, jobs: Sequence[Job], wait: float | None) -> None:
         self.database.check_writable()
-        asked = time.perf_counter()
-        self.database.lock.acquire(wait)
-        self.lock_waits += time.perf_counter() - asked
+        self._take_turn(wait)
         try:
             self.database.check_file()
             # Made while the turn is held: two threads would make two.
@@ -95,6 +95,11 @@ class Engine:
                 self._commit_all(writer, started, is_guarded=True)
         finally:
             self.database.lock.release()
+
+    def _take_turn(self, wait: float | None) -> None:
+        if not self.database.lock.try_acquire():
+            with self.lock_waits.timed():
+                self.database.lock.acquire(wait)
 
     def run_short(self, job: Job) -> bool:
         """Run one job at once if nobody else is writing, the disk is quick and the job short; else say False.
@@ -132,7 +137,7 @@ class Engine:
         try:
             yield time.monotonic() + SHORT_SECONDS
         finally:
-            writer.set_busy_timeout(BUSY_MILLIS)
+            writer.set_busy_timeout(self.database.settings.busy_millis)
 
     def _commit_all(
         self, writer: apsw.Connection, jobs: Sequence[Job], *, is_guarded: bool, end: float | None = None
@@ -217,11 +222,10 @@ class Engine:
         seconds: float | None = None,
     ) -> T:
         """Run `work` on a snapshot; raises apsw.InterruptError when SQLite takes longer than `seconds`."""
-        reader = connection or self.database.reader()
         try:
             # One snapshot at a time on the connection that all event loops share.
             with self._reading if connection is None else nullcontext():
-                return self._snapshot(reader, work, seconds)
+                return self._snapshot(connection or self.database.reader(), work, seconds)
         except apsw.InterruptError:
             raise
         except apsw.Error as error:
@@ -254,6 +258,51 @@ class Engine:
     def _look(self, connection: apsw.Connection) -> tuple[int, datetime]:
         seq, before = self._begin(connection)
         return seq, max(self._clock(), before)
+
+    def connect(self) -> tuple[apsw.Connection, tuple[int, int]]:
+        """Return a new connection that answers and can only read, and which file it reads; raises StorageError."""
+        with self.database.translated():
+            file = self.database.present()
+            connection = self.database.connect()
+        try:
+            self.check(connection, file)
+        except StorageError:
+            connection.close()
+            raise
+        return connection, file
+
+    def check(self, connection: apsw.Connection, file: tuple[int, int]) -> None:
+        """Raise StorageError where a connection does not answer, or reads a file that is no longer there."""
+        with self.database.translated():
+            if self.database.present() != file:
+                raise StorageError(f"{self.database.path} was replaced while it was open")
+            connection.execute("PRAGMA schema_version").fetchall()
+
+    def release(self, connection: apsw.Connection) -> None:
+        """Close a connection that `connect` gave."""
+        self._versions.pop(connection, None)
+        connection.close()
+
+    def follow_file(self) -> None:
+        """Have short reads see the file that lies at the path now; writes refuse it until the store is opened again."""
+        with self._reading, self.database.translated():
+            self.database.renew_reader()
+
+    def file_figures(self) -> dict[str, Any]:
+        """Return the figures of the file. The writer's caches are asked only where it is not writing just now."""
+        with self._reading, self.database.translated():
+            reader = self.database.reader()
+            self.pages.take(reader)
+            self._take_pages_of_writer()
+            return file_figures(self.database, reader, self.pages, self.lock_waits)
+
+    def _take_pages_of_writer(self) -> None:
+        writer = self.database.made_writer
+        if writer is not None and self.database.lock.try_acquire():
+            try:
+                self.pages.take(writer)
+            finally:
+                self.database.lock.release()
 
     def latest(self) -> int:
         """Return the last number committed by any process."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from ...errors import StorageError
+from ...errors import StorageError, StoreClosedError
 from ..clock import utc_now
 from ..collection import Collection
 from ..durable import DurableStore, TaskWatch
@@ -20,15 +19,14 @@ from ..query import Query
 from . import upkeep
 from .database import Database
 from .engine import SHORT_SECONDS, Engine
+from .settings import SqliteSettings
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from ..explaining import Step
+    from .pool import ReaderPool
 
 T = TypeVar("T")
 
-LONG_READERS = 2
 POLL_SECONDS = 0.05
 
 
@@ -45,6 +43,7 @@ class SqliteStore(DurableStore[Engine]):
         *,
         clock: Callable[[], datetime] = utc_now,
         is_inline: bool = False,
+        settings: SqliteSettings | None = None,
         synchronous: str = "FULL",
         is_forced: bool = False,
         migrations: Sequence[Migration] = (),
@@ -52,12 +51,17 @@ class SqliteStore(DurableStore[Engine]):
     ) -> None:
         self.path = Path(path)
         self._database = Database(
-            self.path, collections, migrations=migrations, synchronous=synchronous, is_forced=is_forced, vfs=vfs
+            self.path,
+            collections,
+            migrations=migrations,
+            settings=settings,
+            synchronous=synchronous,
+            is_forced=is_forced,
+            vfs=vfs,
         )
         super().__init__(Engine(self._database, clock=clock), collections, is_inline=is_inline)
         self._synchronous = synchronous
-        self._pool: ThreadPoolExecutor | None = None
-        self._spare: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
+        self._pool: ReaderPool | None = None
 
     @property
     def url(self) -> str:
@@ -70,9 +74,25 @@ class SqliteStore(DurableStore[Engine]):
         durability = "disk" if self._synchronous == "FULL" else "memory"
         return Capabilities(durability=durability, is_shared=True, is_writable=self._database.is_writable)
 
+    @property
+    def settings(self) -> SqliteSettings:
+        """What the store was made with."""
+        return self._database.settings
+
+    @property
+    def pool(self) -> ReaderPool:
+        """The connections of reads that prove long; raises StoreClosedError where the store is closed or inline."""
+        if self._pool is None:
+            raise StoreClosedError("the store has no readers' pool: it is closed or inline")
+        return self._pool
+
     async def open(self) -> None:
         """See Store."""
         self._database.open()
+        if not self._is_inline:
+            from .pool import ReaderPool
+
+            self._pool = ReaderPool(self._engine, size=self.settings.readers)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
@@ -87,21 +107,8 @@ class SqliteStore(DurableStore[Engine]):
     async def _read_long(self, work: Callable[[Transaction], T]) -> T:
         """Run a read that proved long on a thread, so that the event loop stays free."""
         import asyncio
-        from concurrent.futures import ThreadPoolExecutor
 
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(LONG_READERS, thread_name_prefix="atlas-reader")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read_there, work)
-
-    def _read_there(self, work: Callable[[Transaction], T]) -> T:
-        try:
-            connection = self._spare.get_nowait()
-        except queue.Empty:
-            connection = self._database.connect()
-        try:
-            return self._engine.read(work, connection=connection)
-        finally:
-            self._spare.put(connection)
+        return await asyncio.wrap_future(self.pool.submit(work))
 
     def _watching(self) -> TaskWatch:
         import asyncio
@@ -172,19 +179,20 @@ class SqliteStore(DurableStore[Engine]):
         return await asyncio.to_thread(translated)
 
     async def _figures(self) -> dict[str, Any]:
+        file = self._engine.file_figures()
         return {
             "bytes": self.path.stat().st_size,
-            "log_bytes": upkeep.log_bytes(self.path),
-            "lock_wait_seconds": round(self._engine.lock_waits, 6),
+            "log_bytes": file["log_bytes"],
+            "lock_wait_seconds": file["lock_wait_seconds"],
+            "file": file,
+            **({} if self._pool is None else {"pool": self._pool.figures()}),
         }
 
     async def _release(self) -> None:
         if self._pool is not None:
             import asyncio
 
-            await asyncio.to_thread(self._pool.shutdown)
+            await asyncio.to_thread(self._pool.close)
             self._pool = None
-        while not self._spare.empty():
-            self._spare.get_nowait().close()
         self._engine.forget_others()
         self._database.close()

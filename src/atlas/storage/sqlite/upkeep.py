@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def maintain(database: Database, *, analyze: bool) -> dict[str, Any]:
     """Rewrite the file without gaps and tell the planner of its contents; returns sizes before and after in bytes."""
-    before = _size(database.path)
+    before = _size(database)
     with database.lock.held(DEFAULT_TIMEOUT.total_seconds()):
         connection = database.connect()
         connection.execute("PRAGMA query_only = OFF; VACUUM").fetchall()
@@ -28,17 +28,11 @@ def maintain(database: Database, *, analyze: bool) -> dict[str, Any]:
             seed_planner(connection, database.collections)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         connection.close()
-    return {"before": before, "after": _size(database.path), "analyzed": analyze}
+    return {"before": before, "after": _size(database), "analyzed": analyze}
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size + log_bytes(path)
-
-
-def log_bytes(path: Path) -> int:
-    """Return the size of the log beside a file."""
-    log = path.with_name(path.name + "-wal")
-    return log.stat().st_size if log.exists() else 0
+def _size(database: Database) -> int:
+    return database.path.stat().st_size + database.log_bytes()
 
 
 def verify(database: Database) -> list[str]:
@@ -84,6 +78,8 @@ def copy_to(database: Database, target: Path) -> Path:
     connection = database.connect()
     try:
         connection.execute("PRAGMA query_only = OFF")
+        if database.settings.page_size:
+            connection.execute(f"PRAGMA page_size = {database.settings.page_size:d}")
         with made_beside(target, is_new=True) as beside:
             connection.execute("VACUUM INTO ?", (str(beside),))
     except OSError as error:
