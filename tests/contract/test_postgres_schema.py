@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ from tests.contract.postgres_servers import Server, server
 
 import atlas
 from atlas.atlas import COLLECTIONS as RELEASED
-from atlas.errors import ConflictError, StorageError, StoreFormatError, StoreNewerError, StoreReadOnlyError
+from atlas.errors import (
+    AtlasError,
+    ConflictError,
+    StorageError,
+    StoreBusyError,
+    StoreFormatError,
+    StoreNewerError,
+    StoreReadOnlyError,
+)
 from atlas.journal import EVENTS
 from atlas.storage.collection import Collection
 from atlas.storage.migration import Migration
@@ -471,6 +480,28 @@ async def test_several_that_upgrade_at_once_do_it_once(postgres: Server, old: st
     for store in stores:
         assert await store.verify() == []
         await store.close()
+
+
+@pytest.mark.anyio
+async def test_an_upgrade_that_is_cut_off_leaves_the_store_as_it_was(
+    postgres: Server, old: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a server that goes away, or by a reader that does not: then others do not wait behind it for ever."""
+    before = untouched(postgres, name_of(old))
+    with monkeypatch.context() as patch, psycopg.connect(postgres.url) as reader:
+        reader.execute(f"SELECT count(*) FROM {name_of(old)}.event")
+        patch.setattr(upgrading, "DEFAULT_TIMEOUT", timedelta(seconds=0.1))
+        with pytest.raises(StoreBusyError):
+            await opened(old, RELEASED)
+    assert untouched(postgres, name_of(old)) == before
+    lost = Migration("lost", "SELECT pg_terminate_backend(pg_backend_pid())")
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrading, "MIGRATIONS", (*upgrading.MIGRATIONS, lost))
+        with pytest.raises(AtlasError) as cut:
+            await opened(old, RELEASED)
+    assert cut.value.retryable
+    assert untouched(postgres, name_of(old)) == before
+    await (await opened(old, RELEASED)).close()
 
 
 @pytest.mark.anyio

@@ -115,7 +115,7 @@ def _is_read_only(connection: Connection) -> bool:
 
 def _limit(connection: Connection) -> None:
     """Wait for tables only so long, so that nobody else waits behind this; but take as long as it takes."""
-    wait = f"{int(DEFAULT_TIMEOUT.total_seconds())}s"
+    wait = f"{int(DEFAULT_TIMEOUT.total_seconds() * 1000)}ms"
     connection.execute(
         "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', '0', true)", (wait,)
     )
