@@ -6,6 +6,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -44,7 +45,10 @@ class Server:
 
     def start(self) -> None:
         """Start the program, and wait until it answers."""
-        self._process = subprocess.Popen([PROGRAM, *self._options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        # With the signals of this program: one that says that a file may not grow is then an error to be told.
+        self._process = subprocess.Popen(
+            [PROGRAM, *self._options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, restore_signals=False
+        )
         end = time.monotonic() + 10
         while True:
             try:
@@ -58,6 +62,12 @@ class Server:
                 time.sleep(0.01)
             else:
                 return
+
+    @property
+    def process_id(self) -> int:
+        """The program's process id."""
+        assert self._process is not None
+        return self._process.pid
 
     def end(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End the program at once."""
@@ -80,28 +90,14 @@ def running(*options: str) -> Iterator[Server]:
         shutil.rmtree(folder)
 
 
-class Cutter:
-    """A way to a server that can be cut: `cut("before")` or `cut("after")` the server gets what contains `mark`."""
+class Way:
+    """A way to a server through this program."""
 
-    def __init__(self, server: Server, mark: bytes) -> None:
-        self.socket = server.socket.with_name("cutter.sock")
-        self.cuts = 0
+    def __init__(self, server: Server, listener: socket.socket) -> None:
         self._target = str(server.socket)
-        self._mark = mark
-        self._when: str | None = None
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(self.socket))
+        self._listener = listener
         self._listener.listen()
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def url(self, prefix: str) -> str:
-        """Return the URL of a store behind this way."""
-        return f"unix://{self.socket}?prefix={prefix}"
-
-    def cut(self, when: str) -> None:
-        """Cut the way once, at the next mark."""
-        self._when = when
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         while True:
@@ -109,9 +105,7 @@ class Cutter:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._carry, args=(near,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            threading.Thread(target=self._carry, args=(near,), daemon=True).start()
 
     def _carry(self, near: socket.socket) -> None:
         """Carry what one client and the server say to each other, until either ends."""
@@ -129,6 +123,58 @@ class Cutter:
                         return
 
     def _passes(self, data: bytes, far: socket.socket) -> bool:
+        """Send on what a client said; says whether the way is still there."""
+        far.sendall(data)
+        return True
+
+    def close(self) -> None:
+        """Let nobody through any more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+class EncryptedWay(Way):
+    """A way that is encrypted up to here, for servers that speak no TLS; `certificate` is this program's, with key."""
+
+    def __init__(self, server: Server, certificate: Path) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        super().__init__(server, listener)
+
+    def _carry(self, near: socket.socket) -> None:
+        try:
+            encrypted = self._context.wrap_socket(near, server_side=True)
+        except OSError:
+            # The client does not trust this program.
+            near.close()
+            return
+        # What is decrypted already shows in no `select`: a whole record is read at once.
+        super()._carry(encrypted)
+
+
+class Cutter(Way):
+    """A way to a server that can be cut: `cut("before")` or `cut("after")` the server gets what contains `mark`."""
+
+    def __init__(self, server: Server, mark: bytes) -> None:
+        self.socket = server.socket.with_name("cutter.sock")
+        self.cuts = 0
+        self._mark = mark
+        self._when: str | None = None
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.socket))
+        super().__init__(server, listener)
+
+    def url(self, prefix: str) -> str:
+        """Return the URL of a store behind this way."""
+        return f"unix://{self.socket}?prefix={prefix}"
+
+    def cut(self, when: str) -> None:
+        """Cut the way once, at the next mark."""
+        self._when = when
+
+    def _passes(self, data: bytes, far: socket.socket) -> bool:
         when = self._when if self._mark in data else None
         if when is not None:
             self._when = None
@@ -141,7 +187,6 @@ class Cutter:
         return when is None
 
     def close(self) -> None:
-        """Let nobody through any more."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        """See Way."""
+        super().close()
         self.socket.unlink()

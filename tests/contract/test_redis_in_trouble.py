@@ -430,18 +430,18 @@ async def test_durability_is_what_the_server_does() -> None:
     with running("--appendfsync", "everysec", "--user", *SHY) as loose:
         async with opened(loose.url("p")) as store:
             assert store.capabilities.durability == "memory"
-            assert "about a second" in (await store.statistics())["persistence"]
+            assert "about a second" in (await store.statistics())["server"]["persistence"]
             with loose.client() as client:
                 client.config_set("appendfsync", "always")
-            assert "before it answers" in (await store.statistics())["persistence"]
+            assert "before it answers" in (await store.statistics())["server"]["persistence"]
             assert store.capabilities.durability == "disk"
             with loose.client() as client:
                 client.config_set("appendonly", "no")
-            assert "no append-only file" in (await store.statistics())["persistence"]
+            assert "no append-only file" in (await store.statistics())["server"]["persistence"]
             assert store.capabilities.durability == "memory"
         async with opened(loose.url("p", "shy:pw@")) as store:
             assert store.capabilities.durability == "memory"
-            assert "does not say" in (await store.statistics())["persistence"]
+            assert "does not say" in (await store.statistics())["server"]["persistence"]
 
 
 async def test_a_user_without_rights_changes_nothing() -> None:
@@ -472,27 +472,6 @@ async def test_a_key_of_another_kind_finds_nothing(server: Server) -> None:
 
         for found in (await store.read(look), (await store.transact(look)).value):
             assert found == [None, None, None, {"1": part("1")}]
-
-
-async def test_connections_are_told_of(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """How many there are, what each is used for, and when the server was lost and found again."""
-    async with opened(server.url(new_prefix())) as store:
-        await asyncio.gather(*(numbered(store) for _ in range(8)))
-        figures = await store.statistics()
-        pool = figures["pool"]
-        assert pool["total"] == pool["idle"] == len(pool["each"]) <= 5
-        assert sum(line["calls"] for line in pool["each"]) > 8
-        assert all(line["bytes_sent"] and not line["errors"] for line in pool["each"] if line["calls"])
-        server.end()
-        try:
-            with pytest.raises(StorageError):
-                await numbered(store)
-        finally:
-            server.start()
-        await numbered(store)
-        assert (await store.statistics())["connections_lost"] > figures["connections_lost"]
-    said = [record.message.rpartition("prefix=")[2].partition(" ")[2] for record in caplog.records]
-    assert said == ["does not answer", "answers again"]
 
 
 async def test_prefixes_are_apart(server: Server) -> None:

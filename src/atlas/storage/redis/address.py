@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -14,10 +15,12 @@ from ...errors import ConfigError
 _HINT = "Use redis://user:password@host:6379/0?prefix=atlas, rediss://… or unix:///path/to/redis.sock?db=0."
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,100}\Z")
 _OPTIONS = {
-    "redis": {"prefix", "tls"},
-    "rediss": {"prefix", "ca"},
-    "unix": {"prefix", "db"},
+    "redis": {"prefix", "readers", "tls"},
+    "rediss": {"prefix", "readers", "ca"},
+    "unix": {"prefix", "readers", "db"},
 }
+READERS = 4
+MOST_READERS = 64
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -26,7 +29,11 @@ class Address(msgspec.Struct, frozen=True):
     url: str
     prefix: str
     kind: str
+    readers: int
     arguments: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Address({self.url!r})"
 
 
 def parse_url(url: str) -> Address:
@@ -49,6 +56,9 @@ def parse_url(url: str) -> Address:
     named = options.get("db", "0") if kind == "unix" else parts.path.strip("/") or "0"
     if not named.isascii() or not named.isdigit():
         raise _wrong("the database is a number", url)
+    readers = options.get("readers", str(READERS))
+    if not readers.isascii() or not readers.isdigit() or not 1 <= int(readers) <= MOST_READERS:
+        raise _wrong("readers is the number of connections for reads", url, bound=f"1 to {MOST_READERS}")
     arguments: dict[str, Any] = {"db": int(named)}
     if parts.username:
         arguments["username"] = unquote(parts.username)
@@ -64,10 +74,16 @@ def parse_url(url: str) -> Address:
         arguments |= {"host": host, "port": port or 6379}
         _check_tls(kind, host, options, url)
         if "ca" in options:
-            arguments["ssl_ca_certs"] = options["ca"]
+            arguments["ssl_ca_certs"] = _authority(options["ca"], url)
         place = f"{f'[{host}]' if ':' in host else host}:{port or 6379}/{named}?"
     user = "" if not (parts.username or parts.password) else _user(parts.username, parts.password)
-    return Address(f"{kind}://{user}{place}prefix={quote(prefix)}", prefix, kind, arguments)
+    return Address(f"{kind}://{user}{place}prefix={quote(prefix)}", prefix, kind, int(readers), arguments)
+
+
+def _authority(path: str, url: str) -> str:
+    if not Path(path).is_file():
+        raise _wrong(f"there is no file {path}", url, hint="The option ca names the certificate of an authority.")
+    return path
 
 
 def _user(name: str | None, password: str | None) -> str:

@@ -39,7 +39,7 @@ class Engine:
         self.commits = 0
         self.slow = SlowQueries()
         self.reruns = 0
-        self.turn_waits = 0.0
+        self.lock_waits = 0.0
         self._left: Turn | None = None
         self._known: Moment | None = None
         self._is_alone = False
@@ -106,7 +106,7 @@ class Engine:
         while True:
             asked = time.monotonic()
             moment = turn.wait(end)
-            self.turn_waits += time.monotonic() - asked
+            self.lock_waits += time.monotonic() - asked
             self._is_alone = moment is not None and moment == self._known
             if started is None:
                 started = [job for job in jobs if job.start()]

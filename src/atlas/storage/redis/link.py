@@ -1,11 +1,11 @@
-"""The way to a Redis server: connections kept for reuse, and its refusals as errors of the tree."""
+"""The way to a Redis server: what is asked of it, and its refusals as errors of the tree."""
 
 from __future__ import annotations
 
 import logging
 import re
+import ssl
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,15 +14,15 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
-from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreFullError, StoreReadOnlyError
+from ...errors import StorageError, StoreBusyError, StoreFullError, StoreReadOnlyError, StoreUnreachableError
 from .address import Address
+from .pool import LOST, Line, Pool
 from .scripts import READ, Script, packed
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 20.0
 
 _KINDS: dict[str, Any] = {"redis": Connection, "rediss": SSLConnection, "unix": UnixDomainSocketConnection}
-_LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 _CODE = re.compile(r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|NOPERM|NOAUTH|WRONGPASS|BUSY|MOVED|CROSSSLOT)\b")
 
 _NOT_ALLOWED = re.compile(r"user executing the script can't|ACL failure in script")
@@ -34,64 +34,21 @@ _CODES = (
 """The driver takes the code away from errors that it has a class for."""
 
 
-class ServerLostError(StorageError):
-    """The server cannot be reached, or the connection broke."""
-
-    retryable = True
-    hint = "Retry once the server answers; the store need not be opened again. What was acknowledged is not touched."
-
-
-class UnreachedError(ServerLostError):
+class UnreachedError(StoreUnreachableError):
     """The server could not be reached, and so was told nothing."""
 
 
-class Line:
-    """One connection, and what went over it."""
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-        self.used = time.monotonic()
-        self.calls = self.errors = self.sent = 0
-        self.seconds = 0.0
-
-    def exchange(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Send commands and return the replies, refusals among them."""
-        data, asked = _on_the_wire(commands), time.perf_counter()
-        self.connection.send_packed_command([data])
-        replies = [_reply(self.connection) for _ in commands]
-        self.used = time.monotonic()
-        self.seconds += time.perf_counter() - asked
-        self.sent += len(data)
-        self.calls += 1
-        self.errors += sum(isinstance(reply, Exception) for reply in replies)
-        return replies
-
-    def figures(self, state: str) -> dict[str, Any]:
-        """Return what went over it so far."""
-        return {
-            "state": state,
-            "unused_seconds": round(time.monotonic() - self.used, 3),
-            "calls": self.calls,
-            "errors": self.errors,
-            "bytes_sent": self.sent,
-            "mean_seconds": round(self.seconds / self.calls, 6) if self.calls else 0.0,
-        }
-
-
 class Link:
-    """Connections to one server. Each is used by one thread at a time; a broken one is replaced by the next call."""
+    """Asks one server, over a pool of connections; a broken one is replaced by the next call."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._idle: list[Line] = []
-        self._busy: set[Line] = set()
-        self._lock = threading.Lock()
-        self._is_closed = False
+        self._noting = threading.Lock()
         self._is_reached = True
-        self.lost = 0
+        self._regained = 0
+        self.pool = Pool(self.connected, size=address.readers + 1)
 
-    def connection(self) -> Any:
-        """Return a new connection, which the caller keeps and ends."""
+    def _connection(self) -> Any:
         return _KINDS[self._address.kind](
             **self._address.arguments,
             protocol=2,
@@ -106,7 +63,7 @@ class Link:
         """Return the replies to commands sent together; `is_atomic`: as one step.
 
         A connection that went bad while nobody used it is replaced unnoticed, unless the commands must not be sent
-        twice. Raises ServerLostError, or what the server refuses with.
+        twice. Raises StoreUnreachableError, or what the server refuses with.
         """
         sent = [("MULTI",), *commands, ("EXEC",)] if is_atomic else commands
         replies = self._sent(sent, is_repeatable=is_repeatable)
@@ -123,37 +80,45 @@ class Link:
         return replies
 
     def _sent(self, commands: Sequence[Sequence[Any]], *, is_repeatable: bool) -> list[Any]:
-        line = self._taken(is_alive=not is_repeatable)
         try:
-            if line is not None:
-                try:
-                    return self._exchange(line, commands)
-                except _LOST as error:
-                    if not is_repeatable or isinstance(error, exceptions.TimeoutError):
-                        raise
-                    self._forget_idle()
-            return self._exchange(self._connected(), commands)
-        except (*_LOST, exceptions.RedisError) as error:
+            return self.pool.exchange(commands, is_repeatable=is_repeatable)
+        except (*LOST, exceptions.RedisError) as error:
             raise self._translated(error) from error
 
-    def _connected(self) -> Line:
+    def connected(self) -> Line:
         """Return a new connection that stands; raises UnreachedError, before anything was sent."""
-        connection = self.connection()
+        connection = self._connection()
         try:
             connection.connect()
-        except _LOST as error:
+        except LOST as error:
+            if isinstance(error.__context__, ssl.SSLError) and not isinstance(error.__context__, ssl.SSLEOFError):
+                raise self._untrusted(error) from error
             made = self._translated(error)
             self._note(is_reached=False)
             raise (UnreachedError(made.message, details=made.details) if made.retryable else made) from error
         self._note(is_reached=True)
         return Line(connection)
 
+    def _untrusted(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"{self._address.url} cannot be trusted to be what it says",
+            hint="Name its authority's certificate with the option ca, and the host as its own certificate does.",
+            details={"driver": str(error)},
+        )
+
     def _note(self, *, is_reached: bool) -> None:
         """Tell the log when the server is lost, and when it is there again."""
-        if is_reached is not self._is_reached:
+        with self._noting:
+            if is_reached is self._is_reached:
+                return
             self._is_reached = is_reached
-            said = "answers again" if is_reached else "does not answer"
-            logging.getLogger(__name__).warning("%s %s", self._address.url, said)
+            self._regained += is_reached
+        said = "answers again" if is_reached else "does not answer"
+        logging.getLogger(__name__).warning("%s %s", self._address.url, said)
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of the pool, and how often the server was there again after a loss."""
+        return {**self.pool.figures(), "regained": self._regained}
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, is_repeatable: bool = True) -> Any:
         """Return what a script returns; a server that does not know it yet is told it."""
@@ -166,69 +131,6 @@ class Link:
             (reply,) = self.ask([("EVAL", script.text, *rest)], is_repeatable=is_repeatable)
         return reply
 
-    def _taken(self, *, is_alive: bool) -> Line | None:
-        """Return an idle connection, None where there is none; `is_alive`: one that the server has not left."""
-        while True:
-            with self._lock:
-                if self._is_closed:
-                    raise StoreClosedError("the store is closed")
-                if not self._idle:
-                    return None
-                line = self._idle.pop()
-            if not is_alive or not _has_ended(line.connection):
-                return line
-            line.connection.disconnect()
-
-    def _exchange(self, line: Line, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Send and receive; the connection goes back to the others only when nothing of it is left unread."""
-        with self._lock:
-            self._busy.add(line)
-        is_whole = False
-        try:
-            replies = line.exchange(commands)
-            is_whole = True
-        finally:
-            self._give_back(line, is_whole=is_whole)
-        return replies
-
-    def _give_back(self, line: Line, *, is_whole: bool) -> None:
-        with self._lock:
-            self._busy.discard(line)
-            self.lost += not is_whole
-            if is_whole and not self._is_closed:
-                self._idle.append(line)
-                return
-        line.connection.disconnect()
-
-    def _forget_idle(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for line in idle:
-            line.connection.disconnect()
-
-    def open(self) -> None:
-        """Let connections be made, from now on."""
-        with self._lock:
-            self._is_closed = False
-
-    def close(self) -> None:
-        """End all connections; those in use end with what they are used for."""
-        with self._lock:
-            self._is_closed = True
-        self._forget_idle()
-
-    def figures(self) -> dict[str, Any]:
-        """Return how many connections there are, and of each what went over it."""
-        with self._lock:
-            idle, busy = list(self._idle), list(self._busy)
-        return {
-            "total": len(idle) + len(busy),
-            "active": len(busy),
-            "idle": len(idle),
-            "waiting": 0,
-            "each": [*(line.figures("active") for line in busy), *(line.figures("idle") for line in idle)],
-        }
-
     def _translated(self, error: Exception) -> StorageError:
         """Return the error of the tree; the driver's words name hosts and commands, never a password."""
         place, text = self._address.url, str(error)
@@ -239,8 +141,8 @@ class Link:
             return StorageError(
                 f"{place} does not know this user and password", hint="Give them in the store URL; nothing was changed."
             )
-        if isinstance(error, _LOST):
-            return ServerLostError(f"{place} does not answer", details={"driver": text})
+        if isinstance(error, LOST):
+            return StoreUnreachableError(f"{place} does not answer", details={"driver": text})
         facts: dict[str, Any] = {"details": {"driver": text}}
         if code == "OOM":
             return StoreFullError(
@@ -263,31 +165,3 @@ class Link:
         if code == "BUSY":
             return StoreBusyError(f"{place} is busy with a script", **facts)
         return StorageError(f"{place} refuses: {text}", **facts)
-
-
-def _on_the_wire(commands: Sequence[Sequence[Any]]) -> bytes:
-    """Return commands in the server's protocol; the driver's own way takes four times as long."""
-    parts = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        for part in command:
-            data = part if type(part) is bytes else str(part).encode()
-            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
-
-
-def _has_ended(connection: Any) -> bool:
-    """Say whether an idle connection was ended by the other side: then there is something to be read."""
-    try:
-        return bool(connection.can_read())
-    except _LOST:
-        return True
-
-
-def _reply(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except exceptions.BusyLoadingError:
-        raise
-    except exceptions.ResponseError as error:
-        return error

@@ -9,21 +9,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...errors import StorageError
+from ...errors import ConfigError, StorageError
 from ..clock import utc_now
 from ..collection import Collection
 from ..durable import DurableStore
 from ..protocol import Capabilities, Transaction
 from . import upkeep
-from .address import parse_url
+from .address import MOST_READERS, parse_url
 from .engine import Engine
 from .feed import Feed
 from .layout import Layout
 from .link import Link
+from .server import Persistence, persistence, server_figures
 
 T = TypeVar("T")
-
-READERS = 4
 
 
 class RedisStore(DurableStore[Engine]):
@@ -45,8 +44,11 @@ class RedisStore(DurableStore[Engine]):
         self._layout = Layout(self._address.prefix, collections)
         self._link = Link(self._address)
         super().__init__(Engine(self._link, self._layout, clock=clock), collections, is_inline=is_inline)
-        self._persistence = upkeep.Persistence(durability="memory", text="The store was not opened yet.")
-        self._pool: ThreadPoolExecutor | None = None
+        self._persistence = Persistence(durability="memory", text="The store was not opened yet.")
+        self._threads: ThreadPoolExecutor | None = None
+        self._retired: list[ThreadPoolExecutor] = []
+        self._readers = self._address.readers
+        self._queued: set[object] = set()
 
     @property
     def url(self) -> str:
@@ -60,7 +62,7 @@ class RedisStore(DurableStore[Engine]):
 
     async def open(self) -> None:
         """See Store."""
-        self._link.open()
+        self._link.pool.open()
         try:
             self._persistence = await self._away(self._ready)
         except BaseException:
@@ -68,17 +70,43 @@ class RedisStore(DurableStore[Engine]):
             raise
         self._engine.start()
 
-    def _ready(self) -> upkeep.Persistence:
+    def _ready(self) -> Persistence:
         upkeep.fit(self._engine)
-        return upkeep.persistence(self._link)
+        return persistence(self._link)
 
     async def _away(self, run: Callable[[], T]) -> T:
         """Run something that waits for the server where the event loop does not wait with it."""
         if self._is_inline:
             return run()
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="atlas-reader")
-        return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._readers, thread_name_prefix="atlas-reader")
+        place = object()
+        self._queued.add(place)
+
+        def begin() -> T:
+            self._queued.discard(place)
+            return run()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, begin)
+        finally:
+            self._queued.discard(place)
+
+    def resize(self, readers: int) -> None:
+        """Allow so many reads at once from now on, each with a connection; those under way go on."""
+        if not 1 <= readers <= MOST_READERS:
+            raise ConfigError(
+                "readers is the number of connections for reads",
+                field="readers",
+                given=readers,
+                bound=f"1 to {MOST_READERS}",
+            )
+        self._readers = readers
+        self._link.pool.resize(readers + 1)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+            self._retired.append(self._threads)
+            self._threads = None
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
@@ -107,19 +135,23 @@ class RedisStore(DurableStore[Engine]):
         )
 
     async def _figures(self) -> dict[str, Any]:
-        self._persistence = await self._away(lambda: upkeep.persistence(self._link))
+        self._persistence = await self._away(lambda: persistence(self._link))
         return {
             "bytes": await self._away(lambda: upkeep.size(self._engine)),
             "reruns": self._engine.reruns,
-            "turn_wait_seconds": round(self._engine.turn_waits, 6),
-            "persistence": self._persistence.text,
-            "connections_lost": self._link.lost,
-            "pool": self._link.figures(),
+            "lock_wait_seconds": round(self._engine.lock_waits, 6),
+            "pool": {**self._link.figures(), "waiting": len(self._queued)},
+            "server": {
+                "persistence": self._persistence.text,
+                **await self._away(lambda: server_figures(self._link)),
+            },
         }
 
     async def _release(self) -> None:
         """End the threads that read, once they are done, and the connections."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await asyncio.to_thread(pool.shutdown)
-        self._link.close()
+        for threads in (*self._retired, self._threads):
+            if threads is not None:
+                await asyncio.to_thread(threads.shutdown)
+        self._threads = None
+        self._retired.clear()
+        self._link.pool.close()

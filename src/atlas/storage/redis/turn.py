@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from ...errors import StorageError, StoreClosedError
+from ...errors import StorageError, StoreClosedError, StoreUnreachableError
 from ..collection import to_scalar
 from . import scripts
 from .layout import Layout
-from .link import Link, ServerLostError, UnreachedError
+from .link import Link, UnreachedError
 from .snapshot import FORMAT, Moment, MovedError, Snapshot, moment_of
 
 LEASE_SECONDS = 5.0
@@ -64,8 +64,12 @@ class Turn:
     def _take(self, *, is_checked: bool = True) -> tuple[int, Moment]:
         layout = self._layout
         keys = (layout.meta, layout.line, layout.alive, layout.ticket)
-        self.is_in_line = True
-        place, *found = self._link.run(scripts.TAKE, keys, (self._token, int(self._lease * 1000)))
+        was_in_line, self.is_in_line = self.is_in_line, True
+        try:
+            place, *found = self._link.run(scripts.TAKE, keys, (self._token, int(self._lease * 1000)))
+        except UnreachedError:
+            self.is_in_line = was_in_line
+            raise
         self._renewed = time.monotonic()
         return int(place), moment_of(found, layout.digest if is_checked else None)
 
@@ -106,14 +110,14 @@ class Turn:
             is_in = self._link.run(scripts.COMMIT, keys, (*which, *rest), is_repeatable=False)
         except UnreachedError:
             raise
-        except ServerLostError as error:
+        except StoreUnreachableError as error:
             is_in = self._settle(which, until, error)
         if not is_in:
             raise MovedError
         self.is_in_line = False
         return Moment(before.commit + 1, token, seq, now)
 
-    def _settle(self, which: tuple[Any, ...], until: float, lost: ServerLostError) -> bool:
+    def _settle(self, which: tuple[Any, ...], until: float, lost: StoreUnreachableError) -> bool:
         """Find out what became of a commit whose answer was lost; says whether it is in."""
         end = min(until, time.monotonic() + SETTLE_SECONDS)
         found: int | None = None
@@ -128,8 +132,8 @@ class Turn:
         return bool(found)
 
 
-def _unknown() -> ServerLostError:
-    return ServerLostError(
+def _unknown() -> StoreUnreachableError:
+    return StoreUnreachableError(
         "the connection was lost during the commit, and the server does not say what became of it",
         hint="Read whether the change is there before you make it again, or repeat it with the same idempotency key.",
     )

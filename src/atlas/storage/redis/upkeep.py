@@ -1,4 +1,4 @@
-"""Looking after a Redis store: what the server does for durability, and indexes that fit their records."""
+"""Looking after a Redis store: its size, and indexes that fit their records."""
 
 from __future__ import annotations
 
@@ -8,42 +8,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
-from ...errors import StorageError, StoreBusyError, StoreFullError, StoreReadOnlyError
+from ...errors import StoreBusyError, StoreFullError, StoreReadOnlyError
 from ..collection import to_scalar
 from ..protocol import DEFAULT_TIMEOUT
 from .engine import Engine
 from .layout import Shelf
-from .link import Link
 from .scripts import PROBE
 from .snapshot import META, MovedError, moment_of, record_of
 from .turn import Batch
-
-
-class Persistence(msgspec.Struct, frozen=True):
-    """What the server does with a write before it answers: the durability, and the same in words."""
-
-    durability: str
-    text: str
-
-
-def persistence(link: Link) -> Persistence:
-    """Ask how the server is configured; one that does not say promises nothing."""
-    try:
-        (appending,) = link.ask([("CONFIG", "GET", "appendonly")])
-        (syncing,) = link.ask([("CONFIG", "GET", "appendfsync")])
-    except StorageError as error:
-        if error.retryable:
-            raise
-        return Persistence("memory", "The server does not say how it persists: what it answers may not be on disk.")
-    is_appending, policy = appending[1:] == [b"yes"], b"".join(syncing[1:]).decode()
-    if not is_appending:
-        return Persistence("memory", "The server keeps no append-only file: a crash loses all since its last snapshot.")
-    if policy == "always":
-        return Persistence("disk", "The server syncs its append-only file before it answers a write.")
-    lost = "about a second" if policy == "everysec" else "whatever its system had not written"
-    return Persistence("memory", f"The server syncs its append-only file later ({policy}): a crash may lose {lost}.")
 
 
 def size(engine: Engine) -> int:
