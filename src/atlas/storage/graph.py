@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -15,6 +13,7 @@ from .collection import Collection
 from .protocol import Store, Transaction
 from .query import Condition, Query, either, eq, isin
 
+T = TypeVar("T")
 Direction = Literal["out", "in", "both"]
 
 _LEAST, _AT_ONCE = 16, 250
@@ -219,23 +218,21 @@ _SIDES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "in": (("target", "source"),),
     "both": (("source", "target"), ("target", "source")),
 }
-_Ways = dict[tuple[str, str], list[tuple[str, str, str]]]
-"""By a field of edges and the node it names: those edges in order, each as this node, the one beyond, and its id."""
+_Side = tuple[str, str]
+_Way = tuple[str, str, str]
+"""An edge as the node it is seen from, the one beyond, and its id."""
 
 
 class _Page(msgspec.Struct, frozen=True):
-    """What one read found: steps, nodes that the walk does not go to, ways learned, and the place it came to.
+    """What one read found: steps to give, or all the ways from some nodes, side by side."""
 
-    A place is how many nodes of a level are done, and how many ways of the next.
-    """
-
-    steps: list[Step]
-    refused: frozenset[str] = frozenset()
-    ways: _Ways = {}
-    place: tuple[int, int] = (0, 0)
+    steps: Sequence[Step] = ()
+    nodes: Sequence[str] = ()
+    ways: Sequence[Sequence[_Way]] = ()
 
 
 _Question = Callable[[Transaction], _Page]
+_Talk = Generator[_Question, _Page, T]
 
 
 class _Asking:
@@ -245,89 +242,112 @@ class _Asking:
         _check(walk)
         self._start = start
         self._walk = walk
-        self._seen = {start}
-        self._known: _Ways = {}
+        self._sides = _SIDES[walk.direction]
+        self._is_picky = walk.nodes is not None or walk.where is not None
+        self._left = -1 if walk.limit is None else walk.limit - 1
         self._size = _LEAST
-        self._given = 0
+        self._seen = {start}
+        self._known: dict[_Side, dict[str, list[_Way]]] = {side: {} for side in self._sides}
+        self._waiting: list[tuple[int, _Way]] = []
 
-    def questions(self) -> Generator[_Question, _Page, None]:
+    def questions(self) -> _Talk[None]:
         """Yield what has to be read next, and be sent what was found."""
-        walk, depth = self._walk, 0
-        level = self._take((yield self._begin))
-        while level and depth != walk.depth:
+        depth = 0
+        level = [step.node.id for step in (yield self._begin).steps]
+        while level and depth != self._walk.depth:
             depth += 1
             frontier, level = sorted(level), []
-            for side in _SIDES[walk.direction]:
-                place = 0, 0
-                while place[0] < len(frontier):
-                    if self._given == walk.limit:
-                        return
-                    page = yield partial(self._read, frontier, depth, side, place)
-                    level += self._take(page)
-                    for near in frontier[place[0] : page.place[0]]:
-                        del self._known[side[0], near]
-                    place = page.place
-
-    def _take(self, page: _Page) -> list[str]:
-        """Take up what was found; returns the nodes that were met."""
-        met = [step.node.id for step in page.steps]
-        self._given += len(met)
-        self._seen.update(met, page.refused)
-        if page.ways:
-            self._known.update(page.ways)
-            # So many nodes next time that about _AT_ONCE edges come.
-            fitting = self._size * _AT_ONCE // (1 + sum(map(len, page.ways.values())))
-            self._size = max(_LEAST, min(fitting, 4 * self._size, _AT_ONCE))
-        return met
+            for side in self._sides:
+                place = 0
+                while place < len(frontier) and self._left:
+                    batch = frontier[place : place + self._size]
+                    place += len(batch)
+                    is_thin = depth != self._walk.depth and 2 * len(frontier) <= self._size
+                    ways = yield from self._ways(batch, side, is_ahead=is_thin)
+                    for start in range(0, len(ways), _AT_ONCE):
+                        level += yield from self._go(ways[start : start + _AT_ONCE], depth)
+        yield from self._give()
 
     def _begin(self, tx: Transaction) -> _Page:
         node = tx.get(NODES, self._start)
         return _Page([] if node is None else [Step(node=node, depth=0)])
 
-    def _read(
-        self, frontier: Sequence[str], depth: int, side: tuple[str, str], place: tuple[int, int], tx: Transaction
-    ) -> _Page:
-        done, skip = place
-        nearest = frontier[done : done + self._size]
-        missing = [near for near in nearest if (side[0], near) not in self._known]
-        is_thin = depth != self._walk.depth and 2 * len(frontier) <= self._size
-        ways = self._ways(tx, missing, side, is_ahead=is_thin) if missing else {}
-        found: dict[str, tuple[str, str, str]] = {}
-        seen = self._seen
-        for near in nearest:
-            onward = self._known.get((side[0], near)) or ways.get((side[0], near), [])
-            part = onward[skip : skip + _AT_ONCE]
-            for way in part:
-                if way[1] not in seen and way[1] not in found:
-                    found[way[1]] = way
-            skip += len(part)
-            if skip == len(onward):
-                done, skip = done + 1, 0
-            if len(found) >= _AT_ONCE or skip:
-                break
-        nodes = self._nodes(tx, found)
+    def _ways(self, batch: Sequence[str], side: _Side, *, is_ahead: bool) -> _Talk[Sequence[_Way]]:
+        """Return the ways from some nodes in order; of those that were learned, nothing is kept."""
+        known = self._known[side]
+        missing = [near for near in batch if near not in known] if known else batch
+        ways: Sequence[_Way] | None = None
+        if missing:
+            yield from self._give()
+            sides = self._sides if is_ahead else (side,)
+            page = yield partial(self._ask, missing, sides, is_ahead)
+            if is_ahead or len(missing) < len(batch):
+                for each, found in zip(sides, page.ways, strict=True):
+                    self._learn(self._known[each], page.nodes, found)
+            else:
+                ways = page.ways[0]
+        if ways is None:
+            ways = [way for near in batch for way in known.pop(near)]
+        # So many nodes next time that about _AT_ONCE ways come.
+        self._size = max(_LEAST, min(len(batch) * _AT_ONCE // max(1, len(ways)), 4 * self._size, _AT_ONCE))
+        return ways
+
+    def _ask(self, keys: Sequence[str], sides: Sequence[_Side], is_ahead: bool, tx: Transaction) -> _Page:
+        """Look up the ways from the nodes; where these are few, also those from beyond, so that asking pays."""
+        if is_ahead:
+            reached = tx.query(self._taken().reach(keys, along=sides).limit(self._size))
+            keys = sorted({*keys, *({row[0] for row in reached} - self._seen)})
+        ways = []
+        for near, far in sides:
+            query = self._taken().where(isin(near, keys)).order_by(near, "kind", far)
+            ways.append(tx.query(query.select(near, far, "id")))
+        return _Page(nodes=keys, ways=ways)
+
+    @staticmethod
+    def _learn(known: dict[str, list[_Way]], nodes: Iterable[str], ways: Iterable[_Way]) -> None:
+        known.update((near, []) for near in nodes)
+        for way in ways:
+            known[way[0]].append(way)
+
+    def _go(self, ways: Iterable[_Way], depth: int) -> _Talk[list[str]]:
+        """Go to the nodes that are new; returns those from which the walk goes on."""
+        seen, new = self._seen, []
+        for way in ways:
+            if way[1] not in seen and self._left:
+                seen.add(way[1])
+                new.append(way)
+                self._waiting.append((depth, way))
+                if not self._is_picky:
+                    self._left -= 1
+        if self._is_picky:
+            return (yield from self._give())
+        if len(self._waiting) >= _AT_ONCE:
+            yield from self._give()
+        return [way[1] for way in new]
+
+    def _give(self) -> _Talk[list[str]]:
+        """Give the nodes that wait for it, but those that the walk does not go to; returns the others."""
+        if not self._waiting:
+            return []
+        page = yield partial(self._steps, self._waiting)
+        self._waiting = []
+        if self._is_picky:
+            self._left -= len(page.steps)
+        return [step.node.id for step in page.steps]
+
+    def _steps(self, waiting: Sequence[tuple[int, _Way]], tx: Transaction) -> _Page:
+        nodes = self._nodes(tx, [way[1] for _, way in waiting])
         steps = [
             Step(node=nodes[far], depth=depth, edge=edge, came_from=near)
-            for near, far, edge in found.values()
+            for depth, (near, far, edge) in waiting
             if far in nodes
         ]
-        left = None if self._walk.limit is None else self._walk.limit - self._given
-        return _Page(steps[:left], frozenset(found.keys() - nodes.keys()), ways, (done, skip))
+        return _Page(steps[: self._left] if self._is_picky and self._left >= 0 else steps)
 
-    def _ways(self, tx: Transaction, keys: Sequence[str], side: tuple[str, str], *, is_ahead: bool) -> _Ways:
-        """Return the edges of the nodes; where these are few, also of those that they lead to, so that asking pays."""
-        walk, sides = self._walk, [side]
-        taken = [] if walk.edges is None else [isin("kind", walk.edges)]
-        edges = Query(EDGES).where(*taken, *([] if walk.along is None else [walk.along]))
-        if is_ahead:
-            sides = list(_SIDES[walk.direction])
-            ahead = {row[0] for row in tx.query(edges.reach(keys, along=sides).limit(self._size))}
-            keys = [*keys, *(ahead - self._seen)]
-        ways: _Ways = {(near, key): [] for near, _ in sides for key in keys}
-        for near, far in sides:
-            found = tx.query(edges.where(isin(near, keys)).order_by(near, "kind", far).select(near, far, "id"))
-            ways.update(((near, key), list(group)) for key, group in groupby(found, itemgetter(0)))
-        return ways
+    def _taken(self) -> Query[Edge]:
+        walk = self._walk
+        kinds = [] if walk.edges is None else [isin("kind", walk.edges)]
+        return Query(EDGES).where(*kinds, *([] if walk.along is None else [walk.along]))
 
     def _nodes(self, tx: Transaction, keys: Iterable[str]) -> dict[str, Node]:
         walk = self._walk
@@ -338,7 +358,7 @@ class _Asking:
         return {node.id: node for node in tx.query(query)}
 
 
-def _next(asking: Generator[_Question, _Page, None], page: _Page) -> _Question | None:
+def _next(asking: _Talk[None], page: _Page) -> _Question | None:
     try:
         return asking.send(page)
     except StopIteration:
