@@ -60,6 +60,7 @@ class Content:
         self._head = Head(FORMAT, VERSION, "", 0)
         self._stamp: _Stamp | None = None
         self._is_sure = True
+        self._others = 0
         self.is_open = False
 
     def exists(self) -> bool:
@@ -135,6 +136,7 @@ class Content:
         self.committed, self._working = state, None
         self._head, self._stamp, self.is_edited = whole.head, stamp, whole.is_edited
         self._is_sure = True
+        self._others += 1
 
     def _is_earlier(self, head: Head, seq: int, *, is_same: bool) -> bool:
         """Say whether somebody put other files there; a commit may be gone from the same, if the disk refused it."""
@@ -185,10 +187,24 @@ class Content:
             # A line that was read may have been taken back, because the disk did not keep it.
             self.load()
             return
+        self._others += bool(commits)
         for commit in commits:
             _apply(self.committed, commit)
             if self._working is not None and self._working is not self.committed:
                 _apply(self._working, commit)
+
+    def others_version(self) -> int | None:
+        """See Versioned: how often something was read that this process did not write; None while others look."""
+        if not self.mutex.acquire(blocking=False):
+            return None
+        try:
+            self.catch_up(is_hurried=True)
+        except TooLongError:
+            return None
+        else:
+            return self._others
+        finally:
+            self.mutex.release()
 
     def _commits(self, texts: Iterable[bytes]) -> list[Commit]:
         return [read_commit(text, self._collections, self.log.path) for text in texts]

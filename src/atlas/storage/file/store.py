@@ -68,6 +68,12 @@ class FileStore(DurableStore[Engine]):
 
             return await asyncio.to_thread(self._engine.read, work)
 
+    def others_version(self) -> int | None:
+        """See Versioned."""
+        self._engine.check_open()
+        with self._engine.translated():
+            return self._engine.content.others_version()
+
     def _watching(self) -> TaskWatch:
         import asyncio
 
