@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
+from tests.acceptance.disks import FullDisk
+from tests.contract import postgres_servers, redis_servers
+from tests.contract.kinds import BACKENDS, Spots
 
-from atlas.errors import ConflictError, InputError, VersionError
+from atlas.errors import ConflictError, InputError, StorageError, StoreFullError, VersionError
 from atlas.storage.bulk import Operation, batch_write, bulk_export, bulk_load
-from atlas.storage.memory import MemoryStore
-from atlas.storage.protocol import Store
+from atlas.storage.open import open_store
+from atlas.storage.protocol import Store, Transaction
 from atlas.storage.query import Query, cursor_of, ge
 from atlas.storage.sqlite import SqliteStore
 from atlas.testing.samples import COLLECTIONS, COUNTERS, MARKS, PARTS, Counter, Mark, part, rows
@@ -24,9 +30,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(anyio_backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore(COLLECTIONS) if request.param == "memory" else SqliteStore(tmp_path / "b.db", COLLECTIONS)
+@pytest.fixture(params=BACKENDS)
+async def store(anyio_backend: str, request: pytest.FixtureRequest, spots: Spots) -> AsyncIterator[Store]:
+    made: Store = spots.maker(request.param)(COLLECTIONS)
     await made.open()
     yield made
     await made.close()
@@ -166,3 +172,118 @@ async def test_a_batch_is_done_in_order_or_not_at_all(store: Store) -> None:
 async def test_a_part_of_nothing_is_refused(store: Store) -> None:
     with pytest.raises(InputError):
         await bulk_load(store, COUNTERS, counters(3), part=0)
+
+
+CURSOR = "cursor"
+
+
+async def marks(count: int) -> AsyncIterator[Mark]:
+    for number in range(count):
+        yield Mark(text=str(number))
+
+
+def keep(tx: Transaction, done: int) -> None:
+    tx.put(COUNTERS, Counter(id=CURSOR, value=done))
+
+
+async def kept(store: Store) -> int:
+    """Return how many marks are there, once they are those that the cursor says."""
+
+    def look(tx: Transaction) -> tuple[list[str], int]:
+        found = tx.get(COUNTERS, CURSOR)
+        rows = tx.query(Query(MARKS).order_by("number").select("text"))
+        return [text for (text,) in rows], 0 if found is None else found.value
+
+    texts, done = (await store.transact(look)).value
+    assert texts == [str(number) for number in range(done)]
+    return done
+
+
+async def test_what_a_load_keeps_is_there_exactly_when_its_part_is(store: Store) -> None:
+    """Cancelled anywhere, a load into a sequence goes on without a gap and without a double."""
+    for turns in range(0, 60, 3):
+        loading = asyncio.ensure_future(bulk_load(store, MARKS, marks(60), part=5, skip=await kept(store), keep=keep))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        loading.cancel()
+        await asyncio.wait([loading])
+    loaded = await bulk_load(store, MARKS, marks(60), part=5, skip=await kept(store), keep=keep)
+    assert loaded.count == loaded.seq == await kept(store) == 60
+
+
+@contextlib.contextmanager
+def _mortal(kind: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Give the URL of a store on a server of its own, and what kills that server and starts it again."""
+    if kind == "postgres":
+        with postgres_servers.own_server() as postgres, postgres.schema() as url:
+
+            def again() -> None:
+                postgres.stop()
+                postgres.start()
+
+            yield url, again
+        return
+    with redis_servers.running() as redis:
+
+        def anew() -> None:
+            redis.end(SIGKILL)
+            redis.start()
+
+        yield redis.url("bulk"), anew
+
+
+class Deadly:
+    """A source of marks that kills the server at some of them, each time while the load goes on."""
+
+    def __init__(self, restart: Callable[[], None], total: int, at: Sequence[int]) -> None:
+        self.restarts: list[asyncio.Task[None]] = []
+        self._restart, self._total, self._at = restart, total, at
+
+    async def marks(self) -> AsyncIterator[Mark]:
+        for number in range(self._total):
+            if len(self.restarts) < len(self._at) and number == self._at[len(self.restarts)]:
+                await asyncio.gather(*self.restarts)
+                self.restarts.append(asyncio.ensure_future(asyncio.to_thread(self._restart)))
+            yield Mark(text=str(number))
+
+
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+async def test_a_server_killed_in_the_middle_of_a_load_costs_nothing(kind: str, anyio_backend: str) -> None:
+    """What was told of is there; the load goes on by what it kept, on the same open store, and nothing is twice."""
+    total, told = 6_000, [0]
+    with _mortal(kind) as (url, restart):
+        source = Deadly(restart, total, (1_050, 3_000, 4_990))
+        store = open_store(url, COLLECTIONS)
+        await store.open()
+        for _ in range(5):
+            skip = await kept(store)
+            assert skip >= told[-1]
+            with contextlib.suppress(StorageError):
+                await bulk_load(store, MARKS, source.marks(), part=100, skip=skip, keep=keep, tell=told.append)
+            await asyncio.gather(*source.restarts)
+            if told[-1] == total:
+                break
+        assert len(source.restarts) == 3
+        assert await kept(store) == total
+        assert await store.verify() == []
+        await store.close()
+
+
+async def test_a_disk_that_fills_up_in_the_middle_of_a_load_costs_nothing(tmp_path: Path, anyio_backend: str) -> None:
+    """With space again, the load goes on, on the same open store."""
+    disk = FullDisk(f"full-{uuid.uuid4()}")
+    store = SqliteStore(tmp_path / "b.db", COLLECTIONS, vfs=disk.name)
+    try:
+        await store.open()
+        disk.room = 300_000
+        told: list[int] = []
+        with pytest.raises(StoreFullError):
+            await bulk_load(store, COUNTERS, counters(20_000), part=500, tell=told.append)
+        assert await present(store) == list(range(told[-1]))
+        disk.room = None
+        assert (await bulk_load(store, COUNTERS, counters(20_000), skip=told[-1], tell=told.append)).count == 20_000
+        assert await present(store) == list(range(20_000))
+        assert await store.verify() == []
+    finally:
+        await store.close()
+        disk.unregister()

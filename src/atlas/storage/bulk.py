@@ -19,6 +19,12 @@ PART = 1_000
 Tell = Callable[[int], None]
 """Is told after each part how many records are done."""
 
+Keep = Callable[[Transaction, int], None]
+"""Writes down, in the transaction of a part, how many records are done with it.
+
+Look it up in a transaction too: one waits for what a cancelled caller left under way, a read does not.
+"""
+
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """How many records of the source are in the store; a load that was cut short goes on by skipping so many."""
@@ -60,11 +66,13 @@ async def bulk_load(
     skip: int = 0,
     part: int = PART,
     tell: Tell | None = None,
+    keep: Keep | None = None,
 ) -> Loaded:
     """Put (or append) all records of a source, so many at a time, each part a transaction.
 
-    What stops it (an error, a cancelled caller) leaves the parts before. `tell` has said how many records those are:
-    with `skip` a second load of the same source goes on behind them.
+    What stops it (an error, a cancelled caller) leaves whole parts, at least those that `tell` was told of: with `skip`
+    a second load of the same source goes on behind them. A part may be in that it was not told of; put again, it is the
+    same, but appended again it would be there twice. What `keep` writes is there exactly when the part is.
     """
     _check_part(part)
     done, waiting, seq = 0, [], 0
@@ -74,24 +82,26 @@ async def bulk_load(
             continue
         waiting.append(record)
         if len(waiting) == part:
-            seq = await _put(store, collection, waiting)
+            seq = await _put(store, collection, waiting, done, keep)
             waiting = []
             if tell is not None:
                 tell(done)
     if waiting:
-        seq = await _put(store, collection, waiting)
+        seq = await _put(store, collection, waiting, done, keep)
         if tell is not None:
             tell(done)
     return Loaded(count=done, seq=seq or await store.read(lambda tx: tx.seq))
 
 
-async def _put(store: Store, collection: Collection[R], records: Sequence[R]) -> int:
+async def _put(store: Store, collection: Collection[R], records: Sequence[R], done: int, keep: Keep | None) -> int:
     def work(tx: Transaction) -> None:
         if collection.sequence:
             for record in records:
                 tx.append(collection, record)
         else:
             tx.put_many(collection, records)
+        if keep is not None:
+            keep(tx, done)
 
     return (await store.transact(work)).seq
 
