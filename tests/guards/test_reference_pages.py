@@ -14,7 +14,7 @@ import atlas
 from atlas import errors
 from atlas.interfaces.cli.main import SECTIONS, program
 from atlas.interfaces.cli.options import Command
-from atlas.interfaces.cli.reference import PAGES
+from atlas.interfaces.cli.reference import PAGES, commands_of
 from atlas.settings import PREFIX, Settings
 from atlas.work.arguments import TaskFields, Updates
 
@@ -33,15 +33,16 @@ def test_every_command_is_on_the_page_with_help_for_each_option() -> None:
     ctx = click.Context(program)
     for section in SECTIONS.values():
         for name in section:
-            command = program.get_command(ctx, name)
-            assert isinstance(command, Command)
-            assert command.name == name
-            assert command.help
-            assert f"### `atlas {name}" in page
-            for option in command.own:
-                if isinstance(option, click.Option):
-                    assert option.help, (name, option.name)
-                    assert option.opts[0] in page
+            commands = list(commands_of(ctx, name))
+            assert commands
+            for called, command in commands:
+                assert command.name == called.rpartition(" ")[2]
+                assert command.help
+                assert f"### `atlas {called}" in page
+                for option in command.own:
+                    if isinstance(option, click.Option):
+                        assert option.help, (called, option.name)
+                        assert option.opts[0] in page
 
 
 def test_every_setting_is_on_the_page() -> None:

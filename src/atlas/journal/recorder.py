@@ -77,6 +77,7 @@ class Recording:
         self.count = tx.count
         self.aggregate = tx.aggregate
         self.append = tx.append
+        self.start_over = tx.start_over
         self.savepoint = tx.savepoint
 
     def put(

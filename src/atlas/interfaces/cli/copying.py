@@ -30,14 +30,13 @@ _WORDS = {
 _BAR = 30
 
 
-@command("store")
-@click.argument("action", type=click.Choice(("copy",)))
+@command()
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @click.option("--dry-run", is_flag=True, help="Only say what would be copied, and whether TO would be accepted.")
 @click.option("--discard", is_flag=True, help="Take out of TO what a copy that was cut short left there.")
 @pass_run
-def store(run: Run, *, action: str, source: str, target: str, dry_run: bool, discard: bool) -> None:  # noqa: ARG001 - there is one action so far
+def copy(run: Run, *, source: str, target: str, dry_run: bool, discard: bool) -> None:
     """Copy all tasks and the whole journal from one store URL to another, and compare the copy record by record.
 
     TO must be empty, or hold what a copy that was cut short got done: then that copy goes on. FROM is not changed, and

@@ -43,7 +43,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "doctor": "store.doctor",
         "repair": "store.repair",
         "vacuum": "store.vacuum",
-        "store": "copying.store",
+        "store": "migrating.store",
         "clear": "store.clear",
         "settings": "store.settings",
     },

@@ -90,10 +90,18 @@ def cli_page() -> str:
     for title, section in SECTIONS.items():
         lines += ["", f"## {title}"]
         for name in section:
-            command = program.get_command(ctx, name)
-            if isinstance(command, Command):
-                lines += ["", *_command(command, name)]
+            for called, command in commands_of(ctx, name):
+                lines += ["", *_command(command, called)]
     return "\n".join(lines) + "\n"
+
+
+def commands_of(ctx: click.Context, name: str) -> Iterator[tuple[str, Command]]:
+    """Yield a command of the program by its full name, or those of a group of commands."""
+    found = program.get_command(ctx, name)
+    if isinstance(found, Command):
+        yield name, found
+    elif isinstance(found, click.Group):
+        yield from ((f"{name} {word}", each) for word, each in found.commands.items() if isinstance(each, Command))
 
 
 def _command(command: Command, name: str) -> Iterator[str]:

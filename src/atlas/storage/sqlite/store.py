@@ -181,6 +181,7 @@ class SqliteStore(DurableStore[Engine]):
     async def _figures(self) -> dict[str, Any]:
         file = self._engine.file_figures()
         return {
+            "schema": 1 + len(self._database.migrations),
             "bytes": self.path.stat().st_size,
             "log_bytes": file["log_bytes"],
             "lock_wait_seconds": file["lock_wait_seconds"],
