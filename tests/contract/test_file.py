@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.acceptance.processes import environment
 
 from atlas.errors import (
@@ -40,7 +38,6 @@ from atlas.testing import (
     StoreFactory,
     concurrency,
     lifecycle,
-    machine_of,
     run_contract,
     sequences,
     transactions,
@@ -127,21 +124,6 @@ def test_a_store_that_always_writes_its_file_anew_keeps_the_contract(
     changing = [name for name, law in LAWS.items() if law.__module__ in {m.__name__ for m in CHANGING}]
     assert len(changing) > 40
     assert run_contract(lambda: partial(FileStore, tmp_path / f"{next(numbers)}.json"), changing) == {}
-
-
-def test_the_file_store_walks_like_a_dict(tmp_path: Path) -> None:
-    numbers = count()
-    short = settings(
-        deadline=None,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow],
-        max_examples=25,
-        stateful_step_count=20,
-        derandomize=True,
-    )
-    run_state_machine_as_test(
-        machine_of(lambda: partial(FileStore, tmp_path / f"{next(numbers)}.json")), settings=short
-    )
 
 
 @pytest.fixture

@@ -1,40 +1,28 @@
-"""Random walks through each store, beside a plain dict."""
+"""Random walks through every kind of store, beside a plain dict."""
 
 from __future__ import annotations
-
-from functools import partial
-from itertools import count
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
+from tests.contract.kinds import KINDS, Spots
 
-from atlas.storage.memory import MemoryStore
-from atlas.storage.sqlite import SqliteStore
-from atlas.testing import StoreFactory, machine_of
+from atlas.testing import machine_of
 
 # Only a busy machine makes the drawing slow.
 PATIENT = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-SHORT = settings(PATIENT, max_examples=25, stateful_step_count=20, derandomize=True)
+SHORT = settings(PATIENT, max_examples=50, stateful_step_count=20, derandomize=True)
+LONG = settings(PATIENT, max_examples=500, stateful_step_count=40)
 
 
-def test_the_memory_store_walks_like_a_dict() -> None:
-    run_state_machine_as_test(machine_of(lambda: MemoryStore), settings=SHORT)
-
-
-def test_the_sqlite_store_walks_like_a_dict(tmp_path: Path) -> None:
-    numbers = count()
-
-    def fresh() -> StoreFactory:
-        return partial(SqliteStore, tmp_path / f"{next(numbers)}.db")
-
-    run_state_machine_as_test(machine_of(fresh), settings=SHORT)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_walks_like_a_dict(spots: Spots, kind: str) -> None:
+    """In whatever order it is asked."""
+    run_state_machine_as_test(machine_of(lambda: spots.maker(kind)), settings=SHORT)
 
 
 @pytest.mark.nightly
-def test_long_walks(tmp_path: Path) -> None:
-    numbers = count()
-    long = settings(PATIENT, max_examples=300, stateful_step_count=40)
-    run_state_machine_as_test(machine_of(lambda: MemoryStore), settings=long)
-    run_state_machine_as_test(machine_of(lambda: partial(SqliteStore, tmp_path / f"{next(numbers)}.db")), settings=long)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_walks_far_like_a_dict(spots: Spots, kind: str) -> None:
+    """Long enough to find what needs many steps."""
+    run_state_machine_as_test(machine_of(lambda: spots.maker(kind)), settings=LONG)

@@ -6,15 +6,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import ExitStack
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.contract.postgres_servers import Server, server
 
 from atlas.errors import AtlasError, ConfigError, ConflictError, InputError, StoreFormatError, StoreNewerError
@@ -24,7 +20,7 @@ from atlas.storage.postgres.address import parse_address
 from atlas.storage.postgres.session import COPY_ROWS
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query, contains, eq, gt, match
-from atlas.testing import StoreContract, StoreFactory, machine_of
+from atlas.testing import StoreContract, StoreFactory
 from atlas.testing.samples import COLLECTIONS, MARKS, PARTS, Mark, fill, ids, marks, part, rows
 
 T = TypeVar("T")
@@ -79,28 +75,6 @@ def test_an_inline_store_needs_no_event_loop(url: str) -> None:
     assert threading.active_count() == threads
     at_once(store.close())
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("atlas")]
-
-
-def _walk(postgres: Server, how: settings) -> None:
-    with ExitStack() as schemas:
-
-        def fresh() -> StoreFactory:
-            return partial(PostgresStore, schemas.enter_context(postgres.schema()))
-
-        run_state_machine_as_test(machine_of(fresh), settings=how)
-
-
-PATIENT = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-
-
-def test_the_postgres_store_walks_like_a_dict(postgres: Server) -> None:
-    """Through whatever order of calls."""
-    _walk(postgres, settings(PATIENT, max_examples=15, stateful_step_count=15, derandomize=True))
-
-
-@pytest.mark.nightly
-def test_long_walks(postgres: Server) -> None:
-    _walk(postgres, settings(PATIENT, max_examples=300, stateful_step_count=40))
 
 
 async def opened(url: str, **how: Any) -> PostgresStore:

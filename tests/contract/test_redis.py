@@ -1,4 +1,4 @@
-"""The Redis store keeps the contract, and walks like a dict."""
+"""The Redis store keeps the contract."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from functools import partial
 
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
 from tests.contract.redis_servers import running
 
 from atlas.storage.redis import RedisStore
-from atlas.testing import StoreContract, StoreFactory, machine_of, run_contract
+from atlas.testing import StoreContract, StoreFactory, run_contract
 from atlas.testing.samples import COLLECTIONS, fill, ids, part
-
-PATIENT = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +58,6 @@ def test_a_store_on_the_one_thread_there_is_keeps_the_laws(place: str) -> None:
     """As the command line opens it: what differs is who waits for the server, and that a turn is given back there."""
     broken = run_contract(lambda: partial(RedisStore, f"{place}{uuid.uuid4().hex}", is_inline=True), INLINE)
     assert not broken
-
-
-def test_the_redis_store_walks_like_a_dict(place: str) -> None:
-    """In whatever order it is asked."""
-    short = settings(PATIENT, max_examples=50, stateful_step_count=20, derandomize=True)
-    run_state_machine_as_test(machine_of(lambda: _fresh(place)), settings=short)
-
-
-@pytest.mark.nightly
-def test_long_walks(place: str) -> None:
-    long = settings(PATIENT, max_examples=500, stateful_step_count=40)
-    run_state_machine_as_test(machine_of(lambda: _fresh(place)), settings=long)
-
-
-def _fresh(place: str) -> StoreFactory:
-    return partial(RedisStore, f"{place}{uuid.uuid4().hex}")
 
 
 @pytest.mark.anyio

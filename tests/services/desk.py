@@ -76,13 +76,6 @@ class Desk:
             lambda tx: {"seq": tx.seq, **{c.name: tx.query(Query(c).order_by(c.key)) for c in COLLECTIONS}}
         )
 
-    @property
-    def memory(self) -> MemoryStore:
-        """The store, for tests that need what only the memory store can do; they are skipped on others."""
-        if not isinstance(self.store, MemoryStore):
-            pytest.skip("only the memory store can be set back, or be damaged past its own checks")
-        return self.store
-
     async def refused(self, code: str, call: Awaitable[Any]) -> AtlasError:
         """Await a call that must be refused with this code, and see that it changed nothing."""
         before = await self.contents()

@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.contract.kinds import BACKENDS, Spots
 
 from atlas.errors import InputError, StorageError, StoreFormatError
 from atlas.storage.attributes import ENTITIES, AttributeIndex, Wanted, canonical
-from atlas.storage.memory import MemoryStore
-from atlas.storage.protocol import Store
-from atlas.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -35,9 +33,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def index(anyio_backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AttributeIndex]:
-    store: Store = MemoryStore([ENTITIES]) if request.param == "memory" else SqliteStore(tmp_path / "i.db", [ENTITIES])
+@pytest.fixture(params=BACKENDS)
+async def index(anyio_backend: str, request: pytest.FixtureRequest, spots: Spots) -> AsyncIterator[AttributeIndex]:
+    store = spots.maker(request.param)([ENTITIES])
     await store.open()
     yield AttributeIndex(store)
     await store.close()

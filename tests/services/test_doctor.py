@@ -82,11 +82,10 @@ async def test_a_good_store_is_found_good(path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_store_in_memory_is_found_to_be_no_lasting_place(desk: Desk) -> None:
+async def test_a_store_in_memory_is_found_to_be_no_lasting_place(memory_desk: Desk) -> None:
     """Nothing in a file is looked for where there is none."""
-    assert desk.memory.url == desk.store.url
-    await desk.atlas.tasks.create("a")
-    found = {finding.name: finding for finding in await examine(desk.atlas)}
+    await memory_desk.atlas.tasks.create("a")
+    found = {finding.name: finding for finding in await examine(memory_desk.atlas)}
     assert wrong(found) == {"durability": "warning"}
     assert "file" in found["durability"].what_to_do
     assert not {"mode", "location", "space", "turn", "log"} & set(found)

@@ -80,29 +80,28 @@ async def test_an_order_is_kept_both_ways(desk: Desk, order: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_list_holds_exactly_what_was_asked_for(anyio_backend: str, seed: int) -> None:
+async def test_a_list_holds_exactly_what_was_asked_for(desk: Desk, seed: int) -> None:
     """Against plain filtering, whatever is combined with what."""
-    desk, chance = Desk(), random.Random(seed)
-    async with desk.atlas:
-        await work_on(desk, seed * 1_000 + 11, 40)
-        tasks = await all_tasks(desk)
-        for _ in range(20):
-            asked: dict[str, Any] = {"pattern": chance.choice(["**", "a/**", "*/*", "**/a"])}
-            if chance.random() < 0.5:
-                asked["status"] = chance.choice(list(Status))
-            if chance.random() < 0.3:
-                asked["type"] = chance.choice(["TASK", "GROUP"])
-            if chance.random() < 0.3:
-                asked["tag"] = "x"
-            if chance.random() < 0.3:
-                asked["assignee"] = "ada"
-            asked["archived"] = chance.random() < 0.5
-            page = await desk.atlas.lists.by_path(**asked)
-            due = sorted(task.path for task in tasks if is_asked_for(task, asked))
-            assert (paths(page), page.total, page.next_cursor) == (due, len(due), None), asked
-        for status in Status:
-            due = sorted(t.path for t in tasks if t.status is status and not t.hidden)
-            assert paths(await desk.atlas.lists.by_status(status)) == due
+    chance = random.Random(seed)
+    await work_on(desk, seed * 1_000 + 11, 40)
+    tasks = await all_tasks(desk)
+    for _ in range(20):
+        asked: dict[str, Any] = {"pattern": chance.choice(["**", "a/**", "*/*", "**/a"])}
+        if chance.random() < 0.5:
+            asked["status"] = chance.choice(list(Status))
+        if chance.random() < 0.3:
+            asked["type"] = chance.choice(["TASK", "GROUP"])
+        if chance.random() < 0.3:
+            asked["tag"] = "x"
+        if chance.random() < 0.3:
+            asked["assignee"] = "ada"
+        asked["archived"] = chance.random() < 0.5
+        page = await desk.atlas.lists.by_path(**asked)
+        due = sorted(task.path for task in tasks if is_asked_for(task, asked))
+        assert (paths(page), page.total, page.next_cursor) == (due, len(due), None), asked
+    for status in Status:
+        due = sorted(t.path for t in tasks if t.status is status and not t.hidden)
+        assert paths(await desk.atlas.lists.by_status(status)) == due
 
 
 def is_asked_for(task: Task, asked: dict[str, Any]) -> bool:
@@ -253,31 +252,30 @@ async def test_a_tree_ends_at_its_depth_and_its_limit(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_what_changed_since_makes_the_old_list_the_new_one(anyio_backend: str, seed: int) -> None:
+async def test_what_changed_since_makes_the_old_list_the_new_one(desk: Desk, seed: int) -> None:
     """An agent that keeps a list needs to read only what is new, and what is gone."""
-    desk, chance = Desk(), random.Random(seed)
+    chance = random.Random(seed)
     fields = ("id", "path", "name", "type", "status", "priority", "archived")
-    async with desk.atlas:
-        await work_on(desk, seed * 1_000 + 13, 30)
-        for pattern in ("**", "a/**"):
-            old = await desk.atlas.lists.by_path(pattern, fields=fields, limit=500)
-            gone = chance.choice(paths(old)) if old.tasks else "nothing"
-            if old.tasks:
-                await desk.delete(gone, dependents="detach")
-            await desk.add(f"new-{len(pattern)}/task")
-            await desk.move(f"new-{len(pattern)}/task", f"new-{len(pattern)}/moved")
-            stays = [path for path in paths(old) if path != gone and not path.startswith(f"{gone}/")]
-            if stays:
-                leaving = chance.choice([path for path in stays if "/" in path] or stays)
-                await desk.move(leaving, f"{leaving}-moved")
-            delta = await desk.atlas.lists.by_path(pattern, fields=fields, limit=500, since=old.seq)
-            new = await desk.atlas.lists.by_path(pattern, fields=fields, limit=500)
-            assert delta.removed is not None
-            assert delta.seq == new.seq == await desk.seq()
-            known = {task["path"]: task for task in old.tasks if task["path"] not in delta.removed}
-            known.update({task["path"]: task for task in delta.tasks})
-            assert sorted(known) == paths(new)
-            assert known == {task["path"]: task for task in new.tasks}
+    await work_on(desk, seed * 1_000 + 13, 30)
+    for pattern in ("**", "a/**"):
+        old = await desk.atlas.lists.by_path(pattern, fields=fields, limit=500)
+        gone = chance.choice(paths(old)) if old.tasks else "nothing"
+        if old.tasks:
+            await desk.delete(gone, dependents="detach")
+        await desk.add(f"new-{len(pattern)}/task")
+        await desk.move(f"new-{len(pattern)}/task", f"new-{len(pattern)}/moved")
+        stays = [path for path in paths(old) if path != gone and not path.startswith(f"{gone}/")]
+        if stays:
+            leaving = chance.choice([path for path in stays if "/" in path] or stays)
+            await desk.move(leaving, f"{leaving}-moved")
+        delta = await desk.atlas.lists.by_path(pattern, fields=fields, limit=500, since=old.seq)
+        new = await desk.atlas.lists.by_path(pattern, fields=fields, limit=500)
+        assert delta.removed is not None
+        assert delta.seq == new.seq == await desk.seq()
+        known = {task["path"]: task for task in old.tasks if task["path"] not in delta.removed}
+        known.update({task["path"]: task for task in delta.tasks})
+        assert sorted(known) == paths(new)
+        assert known == {task["path"]: task for task in new.tasks}
 
 
 async def test_without_since_nothing_is_said_of_what_is_gone(desk: Desk) -> None:
@@ -312,29 +310,28 @@ async def test_every_read_says_the_place_of_the_journal_that_it_saw(desk: Desk) 
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_ready_work_comes_in_its_order(anyio_backend: str, seed: int) -> None:
+async def test_ready_work_comes_in_its_order(desk: Desk, seed: int) -> None:
     """Priority, how many open tasks wait for it, due date, position and age; kept incrementally, computed here."""
-    desk, chance = Desk(), random.Random(seed)
-    async with desk.atlas:
-        await work_on(desk, seed * 1_000 + 17, 30)
-        tasks = await all_tasks(desk)
-        for task in tasks:
-            if not task.hidden and task.type == "TASK":
-                due = chance.choice([None, f"2026-0{chance.randrange(2, 5)}-01T00:00:00Z"])
-                await desk.set(task.path, due_at=due, priority=chance.choice(list(RANK)))
-        tasks = await all_tasks(desk)
-        ready = [t for t in tasks if t.type == "TASK" and t.status is Status.PENDING and not t.hidden]
+    chance = random.Random(seed)
+    await work_on(desk, seed * 1_000 + 17, 30)
+    tasks = await all_tasks(desk)
+    for task in tasks:
+        if not task.hidden and task.type == "TASK":
+            due = chance.choice([None, f"2026-0{chance.randrange(2, 5)}-01T00:00:00Z"])
+            await desk.set(task.path, due_at=due, priority=chance.choice(list(RANK)))
+    tasks = await all_tasks(desk)
+    ready = [t for t in tasks if t.type == "TASK" and t.status is Status.PENDING and not t.hidden]
 
-        def place(task: Task) -> tuple[Any, ...]:
-            open_ = [t for t in tasks if task.id in t.dependencies and t.status not in {"COMPLETED", "CANCELLED"}]
-            due = "~" if task.due_at is None else task.due_at.isoformat()
-            return RANK[task.priority], -len(open_), due, task.position, task.id
+    def place(task: Task) -> tuple[Any, ...]:
+        open_ = [t for t in tasks if task.id in t.dependencies and t.status not in {"COMPLETED", "CANCELLED"}]
+        due = "~" if task.due_at is None else task.due_at.isoformat()
+        return RANK[task.priority], -len(open_), due, task.position, task.id
 
-        page = await desk.atlas.lists.next(limit=500)
-        assert paths(page) == [task.path for task in sorted(ready, key=place)]
-        assert all(task["why"] for task in page.tasks)
-        within = await desk.atlas.lists.next(pattern="a/**", limit=500)
-        assert paths(within) == [path for path in paths(page) if f"{path}/".startswith("a/")]
+    page = await desk.atlas.lists.next(limit=500)
+    assert paths(page) == [task.path for task in sorted(ready, key=place)]
+    assert all(task["why"] for task in page.tasks)
+    within = await desk.atlas.lists.next(pattern="a/**", limit=500)
+    assert paths(within) == [path for path in paths(page) if f"{path}/".startswith("a/")]
 
 
 async def test_ready_work_says_why(desk: Desk) -> None:

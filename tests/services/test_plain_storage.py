@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, assert_type
 
 import msgspec
 import pytest
+from tests.contract.kinds import BACKENDS, Spots
 
 from atlas.errors import AtlasError, ConflictError, InputError, StoreBusyError, StoreTimeoutError, VersionError
 from atlas.storage.collection import Collection
@@ -41,21 +41,16 @@ BOOKS = Collection("books", Book, key="isbn", columns=("title", "year"), indexes
 LOANS = Collection("loans", Loan, key="number", sequence=True)
 COLLECTIONS: Sequence[Collection[Any]] = (BOOKS, LOANS)
 
-BACKENDS: dict[str, Callable[[Path], str]] = {
-    "memory": lambda _: "memory:",
-    "sqlite": lambda folder: f"sqlite:///{folder}/books.db",
-}
-"""From a folder to the URL of a fresh store, for each backend that the laws are tried on."""
-
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=list(BACKENDS))
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return BACKENDS[request.param](tmp_path)
+@pytest.fixture(params=BACKENDS)
+def url(request: pytest.FixtureRequest, spots: Spots) -> str:
+    """The address of a new store."""
+    return spots.new(request.param).url
 
 
 @pytest.fixture
@@ -434,7 +429,7 @@ async def test_all_transactions_of_a_store_can_be_listed(store: Store) -> None:
 
 async def test_the_view_of_a_cached_store_is_the_same(store: Store) -> None:
     """Wrappers are stores; a rollback by the function leaves nothing in the cache."""
-    cached = CachedStore(store)
+    cached = CachedStore(store, staleness=timedelta(seconds=1))
     books = Storage(cached, BOOKS)
     await books.set(book(1))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.services.desk import Desk
+from tests.services.desk import Desk, Make
 from tests.services.naive import Naive, RefusedError
 from tests.services.test_rules_machine import STATUSES, Inventor
 
@@ -351,9 +351,9 @@ async def test_a_project_is_one_segment(desk: Desk, project: str) -> None:
 # Limits.
 
 
-async def test_an_import_keeps_the_configured_limits_and_names_what_did_not_fit(anyio_backend: str) -> None:
+async def test_an_import_keeps_the_configured_limits_and_names_what_did_not_fit(make_store: Make) -> None:
     """Dependencies and children as the operator set them, whatever the file says; nothing is cut in silence."""
-    desk = Desk(limits=Limits(dependencies=2, children=4))
+    desk = Desk(limits=Limits(dependencies=2, children=4), make=make_store)
     async with desk.atlas:
         names = "".join(f"- {name}\n" for name in "abc")
         report = await load(desk, f"# P\n\n{names}- d\n  - Depends on: a, b, c\n- e\n")
@@ -369,9 +369,9 @@ async def test_an_import_keeps_the_configured_limits_and_names_what_did_not_fit(
         assert (await desk.show("p/d"))["dependencies"] == ["p/b", "p/c"]
 
 
-async def test_a_limit_above_the_default_holds_for_imports_too(anyio_backend: str) -> None:
+async def test_a_limit_above_the_default_holds_for_imports_too(make_store: Make) -> None:
     """Sixty dependencies are taken where sixty are allowed."""
-    desk = Desk(limits=Limits(dependencies=60))
+    desk = Desk(limits=Limits(dependencies=60), make=make_store)
     async with desk.atlas:
         names = [f"t{number}" for number in range(60)]
         plan = "# P\n\n" + "".join(f"- {name}\n" for name in names) + f"- last\n  - Depends on: {', '.join(names)}\n"
@@ -527,9 +527,9 @@ async def work_on(desk: Desk, seed: int, count: int) -> None:
 
 @pytest.mark.parametrize("format", ["lines", "markdown"])
 @pytest.mark.parametrize("seed", range(12))
-async def test_an_export_of_a_store_comes_back_identical(anyio_backend: str, seed: int, format: str) -> None:  # noqa: A002 - the verb's word
+async def test_an_export_of_a_store_comes_back_identical(make_store: Make, seed: int, format: str) -> None:  # noqa: A002 - the verb's word
     """Every task and note, with ids, times, blocks, archived parts and what is derived; and exported again the same."""
-    desk, other = Desk(), Desk()
+    desk, other = Desk(make=make_store), Desk(make=make_store)
     async with desk.atlas, other.atlas:
         await work_on(desk, seed * 1_000, 60)
         other.clock.go_on(days=3)
@@ -540,7 +540,7 @@ async def test_an_export_of_a_store_comes_back_identical(anyio_backend: str, see
         assert await export(other, format=format) == content
 
 
-async def test_an_export_of_one_project_holds_ids_inside_and_paths_outside(desk: Desk) -> None:
+async def test_an_export_of_one_project_holds_ids_inside_and_paths_outside(desk: Desk, make_store: Make) -> None:
     """Ids are what another store got from the same file; of what it did not get, only a path can be known there."""
     a = await desk.add("p/a")
     await desk.add("q")
@@ -548,7 +548,7 @@ async def test_an_export_of_one_project_holds_ids_inside_and_paths_outside(desk:
     content = await export(desk, "p/**")
     last = msgspec.json.decode(content.splitlines()[-1])
     assert last["dependencies"] == [a["id"], "q"]
-    other = Desk()
+    other = Desk(make=make_store)
     async with other.atlas:
         await other.add("q")
         assert (await load(other, content)).notes == []
@@ -607,36 +607,35 @@ def invented(chance: random.Random, count: int) -> str:
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_imports_keep_every_rule_whatever_they_meet(anyio_backend: str, seed: int) -> None:
+async def test_imports_keep_every_rule_whatever_they_meet(desk: Desk, seed: int) -> None:
     """One after the other into a store that is worked on: what is derived is right, and the journal tells it all."""
-    desk, chance = Desk(), random.Random(seed)
-    async with desk.atlas:
-        await work_on(desk, seed * 1_000, 15)
-        for _ in range(4):
-            content = invented(chance, chance.randrange(1, 12))
-            said = await load(desk, content, format="atlas", dry_run=True)
-            done = await load(desk, content, format="atlas")
-            assert (said.created, said.updated, said.notes) == (done.created, done.updated, done.notes)
-            assert (await desk.atlas.upkeep.repair()).issues == []
-            assert await desk.store.read(lambda tx: disagreements(tx, (TASKS, NOTES))) == []
-            path = chance.choice((await records(desk))[0]).path
-            try:
-                await desk.set(path, archived=chance.random() < 0.3, status=chance.choice(STATUSES))
-            except AtlasError:
-                continue
+    chance = random.Random(seed)
+    await work_on(desk, seed * 1_000, 15)
+    for _ in range(4):
+        content = invented(chance, chance.randrange(1, 12))
+        said = await load(desk, content, format="atlas", dry_run=True)
+        done = await load(desk, content, format="atlas")
+        assert (said.created, said.updated, said.notes) == (done.created, done.updated, done.notes)
+        assert (await desk.atlas.upkeep.repair()).issues == []
+        assert await desk.store.read(lambda tx: disagreements(tx, (TASKS, NOTES))) == []
+        path = chance.choice((await records(desk))[0]).path
+        try:
+            await desk.set(path, archived=chance.random() < 0.3, status=chance.choice(STATUSES))
+        except AtlasError:
+            continue
 
 
 # Large files.
 
 
 async def test_a_large_file_goes_in_parts_and_is_the_same_in_the_end(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, make_store: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Archived parts, dependencies across the parts, counts, and the answer to a retry."""
     content = line("p", type="GROUP") + line("p/old", type="GROUP", archived=True) + line("p/old/t")
     content += "".join(line(f"p/t{n}", dependencies=[f"p/t{n + 1}"] if n < 19 else ["p/old/t"]) for n in range(20))
     whole = await load(desk, content, format="atlas")
-    parts = Desk()
+    parts = Desk(make=make_store)
     monkeypatch.setattr(limits, "IMPORT_RECORDS", 6)
     async with parts.atlas:
         report = await load(parts, content, format="atlas", idempotency_key="k")

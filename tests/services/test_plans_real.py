@@ -8,14 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.services.desk import Desk
+from tests.services.desk import Desk, Make
 from tests.services.test_imports_real import plan  # noqa: F401 - the fixture
 from tests.services.test_plans import export, records
 
 import atlas
 from atlas.model.path import parent_of
 from atlas.model.task import Note, Status, Task, Type
-from atlas.storage.memory import Snapshot
 from atlas.work.imports.draft import Draft, Reading
 
 pytestmark = pytest.mark.anyio
@@ -36,19 +35,11 @@ SAME: tuple[str, ...] = (
 SAME += ("tags", "reasoning", "metadata", "archived")
 
 
-known: dict[Path, Snapshot] = {}
-
-
 async def taken(desk: Desk, path: Path) -> tuple[dict[str, Task], list[Note]]:
-    """Have the file imported, once for all tests, and return its tasks by path, and their notes."""
-    if path in known:
-        desk.memory.restore(known[path])
-        tasks, notes = await records(desk)
-    else:
-        report = await desk.atlas.plans.load(file=str(path))
-        tasks, notes = await records(desk)
-        assert (report.created, report.updated, report.skipped) == (len(tasks), 0, 0)
-        known[path] = desk.memory.snapshot()
+    """Have the file imported, and return its tasks by path, and their notes."""
+    report = await desk.atlas.plans.load(file=str(path))
+    tasks, notes = await records(desk)
+    assert (report.created, report.updated, report.skipped) == (len(tasks), 0, 0)
     return {task.path: task for task in tasks}, notes
 
 
@@ -116,10 +107,10 @@ async def test_importing_it_again_changes_nothing(desk: Desk, plan: Plan) -> Non
 
 
 @pytest.mark.parametrize("format", ["lines", "markdown"])
-async def test_its_export_comes_back_identical(desk: Desk, plan: Plan, format: str) -> None:  # noqa: A002, F811
+async def test_its_export_comes_back_identical(desk: Desk, make_store: Make, plan: Plan, format: str) -> None:  # noqa: A002, F811
     """What people really write survives both ways out and in."""
     await taken(desk, plan[1])
-    other = Desk()
+    other = Desk(make=make_store)
     other.clock.now = desk.clock.now
     async with other.atlas:
         content = await export(desk, format=format)

@@ -14,9 +14,12 @@ from tests.services.desk import Desk
 from tests.services.test_plans import work_on
 
 import atlas
+from atlas.atlas import COLLECTIONS
+from atlas.errors import ConflictError
 from atlas.model.path import is_within
 from atlas.model.task import Block, Cause, Note, Ready, Status, Tally, Task, Type
-from atlas.storage.memory import Snapshot
+from atlas.storage.memory import MemoryStore, Snapshot
+from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.work.collections import ROOT, TALLIES, TASKS
 from atlas.work.rebuild import derived_state, stale_ready, stale_tallies
@@ -27,18 +30,39 @@ pytestmark = pytest.mark.anyio
 Records = dict[str, dict[Any, Any]]
 
 
-def damage(desk: Desk, work: Callable[[Records], object]) -> None:
-    """Change records behind the rules' back, and behind the store's own checks."""
-    was = desk.memory.snapshot()
-    records = {name: dict(table) for name, table in was.records.items()}
-    work(records)
-    desk.memory.restore(Snapshot(records, was.seq, was.now))
+async def damage(desk: Desk, work: Callable[[Records], object]) -> None:
+    """Change records behind the rules' back, as any program with a store at hand can."""
+    records = [collection for collection in COLLECTIONS if not collection.sequence]
+
+    def write(tx: Transaction) -> None:
+        before = {c.name: {getattr(made, c.key): made for made in tx.query(Query(c))} for c in records}
+        after = {name: dict(table) for name, table in before.items()}
+        work(after)
+        for collection in records:
+            old, new = before[collection.name], after[collection.name]
+            tx.put_many(collection, [made for key, made in new.items() if old.get(key) != made])
+            tx.delete_many(collection, old.keys() - new.keys())
+
+    await desk.store.transact(write)
 
 
 async def spoil(desk: Desk, where: str, **fields: Any) -> None:
     """Give the task at a path other fields, nothing that follows from them."""
     task = await record(desk, where)
-    damage(desk, lambda records: records["task"].update({task.id: msgspec.structs.replace(task, **fields)}))
+    await damage(desk, _replacing(task, fields))
+
+
+def _replacing(task: Task, fields: dict[str, Any]) -> Callable[[Records], object]:
+    return lambda records: records["task"].update({task.id: msgspec.structs.replace(task, **fields)})
+
+
+def break_store(desk: Desk, work: Callable[[Records], object]) -> None:
+    """Change records also behind the store's own checks, which only a store in memory lets happen."""
+    assert isinstance(desk.store, MemoryStore)
+    was = desk.store.snapshot()
+    records = {name: dict(table) for name, table in was.records.items()}
+    work(records)
+    desk.store.restore(Snapshot(records, was.seq, was.now))
 
 
 async def record(desk: Desk, path: str) -> Task:
@@ -108,17 +132,34 @@ async def test_looking_is_the_default(desk: Desk) -> None:
 # Places.
 
 
-async def test_an_orphan_gets_its_parent_back(desk: Desk) -> None:
-    """Its path decides where it belongs; what is missing above it is created as GROUP."""
+def lose(records: Records) -> None:
+    """Take away what lies between `p` and `p/q/r/a`."""
+    for task in list(records["task"].values()):
+        if task.path in {"p/q", "p/q/r"}:
+            del records["task"][task.id]
+            records["tally"].pop(task.id)
+
+
+def lost_note(desk: Desk) -> Note:
+    return Note(id="00000000-0000-7000-8000-000000000001", task="gone", text="lost", at=desk.clock.now)
+
+
+async def test_what_refers_to_nothing_is_refused_by_the_store_itself(desk: Desk) -> None:
+    """Whoever writes to it; the laws below that need such damage break a store in memory."""
     await desk.add("p/q/r/a")
+    before, note = await desk.contents(), lost_note(desk)
+    with pytest.raises(ConflictError):
+        await damage(desk, lose)
+    with pytest.raises(ConflictError):
+        await damage(desk, lambda records: records["note"].update({note.id: note}))
+    assert await desk.contents() == before
 
-    def lose(records: Records) -> None:
-        for task in list(records["task"].values()):
-            if task.path in {"p/q", "p/q/r"}:
-                del records["task"][task.id]
-                records["tally"].pop(task.id)
 
-    damage(desk, lose)
+async def test_an_orphan_gets_its_parent_back(memory_desk: Desk) -> None:
+    """Its path decides where it belongs; what is missing above it is created as GROUP."""
+    desk = memory_desk
+    await desk.add("p/q/r/a")
+    break_store(desk, lose)
     await mended(desk, ("orphan", "p/q/r/a"), ("orphan", "p/q/r/a"), ("counts", "p"), ("counts", ""))
     assert (await desk.show("p/q/r"))["type"] == "GROUP"
     assert await desk.children("p/q") == ["p/q/r"]
@@ -314,7 +355,7 @@ async def test_wrong_counts_are_counted_again(desk: Desk) -> None:
         records["tally"][ROOT] = msgspec.structs.replace(records["tally"][ROOT], children=0)
         records["tally"]["nobody"] = Tally(id="nobody", children=1)
 
-    damage(desk, falsify)
+    await damage(desk, falsify)
     await mended(desk, *[("counts", path) for path in ("", "", "p", "p/a", "q")])
 
 
@@ -329,16 +370,17 @@ async def test_a_wrong_queue_is_put_in_order(desk: Desk) -> None:
         records["ready"][c.id] = msgspec.structs.replace(records["ready"][c.id], rank=9)
         del records["ready"][d.id]
 
-    damage(desk, falsify)
+    await damage(desk, falsify)
     await mended(desk, ("ready", "p/b"), ("ready", "q/c"), ("ready", "q/d"))
     assert [task["path"] for task in (await desk.atlas.lists.next(limit=9)).tasks] == ["q/c", "q/d"]
 
 
-async def test_a_note_of_nobody_is_removed(desk: Desk) -> None:
+async def test_a_note_of_nobody_is_removed(memory_desk: Desk) -> None:
     """It can be seen nowhere; the journal keeps what it said."""
+    desk = memory_desk
     await begin(desk)
-    note = Note(id="00000000-0000-7000-8000-000000000001", task="gone", text="lost", at=desk.clock.now)
-    damage(desk, lambda records: records["note"].update({note.id: note}))
+    note = lost_note(desk)
+    break_store(desk, lambda records: records["note"].update({note.id: note}))
     assert await found(desk, "p/**") == []
     await mended(desk, ("note", ""))
     event = (await desk.atlas.timeline.read(limit=1)).events[0]
@@ -389,7 +431,7 @@ async def test_a_report_shows_the_first_two_hundred(desk: Desk) -> None:
         for key in ids:
             records["task"][key] = msgspec.structs.replace(records["task"][key], tags=("x", "x"))
 
-    damage(desk, spoil_all)
+    await damage(desk, spoil_all)
     report = await repair(desk)
     assert (len(report.issues), report.issues_total, report.fixed) == (200, 210, 210)
     assert await found(desk) == []
@@ -417,11 +459,11 @@ async def test_what_follows_from_a_mending_follows_beyond_the_pattern(desk: Desk
     await desk.add("r/d", dependencies=["q"])
     a, q = await record(desk, "p/a"), await record(desk, "q")
     await spoil(desk, "q/c", status=Status.BLOCKED, block=Block(cause=Cause.DEPENDENCY))
-    damage(desk, lambda records: records["ready"].pop((q.id), None))
+    await damage(desk, lambda records: records["ready"].pop((q.id), None))
     await spoil(desk, "q", status=Status.BLOCKED)
     tally = (await desk.store.read(lambda tx: tx.get(TALLIES, q.id))) or Tally(id=q.id)
     blocked = msgspec.structs.replace(tally, leaves=(0, 0, 0, 0, 1, 0))
-    damage(desk, lambda records: records["tally"].update({q.id: blocked}))
+    await damage(desk, lambda records: records["tally"].update({q.id: blocked}))
     assert await found(desk, "q/c") != []
     await repair(desk, "q/c")
     assert await found(desk) == []
@@ -451,24 +493,40 @@ def spoilt(chance: random.Random, tasks: list[Task], *names: str) -> dict[str, A
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_whatever_was_damaged_one_repair_mends_it_all(anyio_backend: str, seed: int) -> None:
+async def test_whatever_was_damaged_one_repair_mends_it_all(memory_desk: Desk, seed: int) -> None:
     """Any number of faults, one upon the other: the second look finds nothing, and every rule holds again."""
-    desk, chance = Desk(), random.Random(seed)
-    async with desk.atlas:
-        await desk.add("first")
-        await work_on(desk, seed * 1_000, 40)
-        tasks = await desk.store.read(lambda tx: tx.query(Query(TASKS)))
-        for _ in range(chance.randrange(1, 8)):
-            one = chance.choice(tasks)
-            await spoil(desk, (await present(desk, one.id)).path, **spoilt(chance, tasks))
-        if chance.random() < 0.3:
-            lost = chance.choice(tasks).id
-            damage(desk, lambda records: records["task"].pop(lost))
-        kept = {task.id for task in await desk.store.read(lambda tx: tx.query(Query(TASKS)))}
-        report = await repair(desk)
-        assert await found(desk) == [], report.issues
-        await is_sound(desk)
-        assert kept <= {task.id for task in await desk.store.read(lambda tx: tx.query(Query(TASKS)))}
+    desk, chance = memory_desk, random.Random(seed)
+    await desk.add("first")
+    await work_on(desk, seed * 1_000, 40)
+    tasks = await desk.store.read(lambda tx: tx.query(Query(TASKS)))
+    for _ in range(chance.randrange(1, 8)):
+        one = await present(desk, chance.choice(tasks).id)
+        break_store(desk, _replacing(one, spoilt(chance, tasks)))
+    if chance.random() < 0.3:
+        lost = chance.choice(tasks).id
+        break_store(desk, lambda records: records["task"].pop(lost))
+    await repaired_at_once(desk)
+
+
+@pytest.mark.parametrize("seed", range(100, 104))
+async def test_whatever_a_program_could_damage_one_repair_mends_it_all(desk: Desk, seed: int) -> None:
+    """On any store, as far as it lets it happen."""
+    chance = random.Random(seed)
+    await desk.add("first")
+    await work_on(desk, seed * 1_000, 20)
+    tasks = await desk.store.read(lambda tx: tx.query(Query(TASKS)))
+    names = ("status", "type", "block", "hidden", "archived", "dependencies", "path", "position")
+    for _ in range(chance.randrange(1, 8)):
+        await spoil(desk, (await present(desk, chance.choice(tasks).id)).path, **spoilt(chance, tasks, *names))
+    await repaired_at_once(desk)
+
+
+async def repaired_at_once(desk: Desk) -> None:
+    kept = {task.id for task in await desk.store.read(lambda tx: tx.query(Query(TASKS)))}
+    report = await repair(desk)
+    assert await found(desk) == [], report.issues
+    await is_sound(desk)
+    assert kept <= {task.id for task in await desk.store.read(lambda tx: tx.query(Query(TASKS)))}
 
 
 async def present(desk: Desk, key: str) -> Task:
@@ -482,21 +540,20 @@ async def present(desk: Desk, key: str) -> Task:
 )
 @pytest.mark.parametrize("seed", range(12))
 async def test_a_repair_within_a_pattern_makes_nothing_worse(
-    anyio_backend: str, seed: int, names: tuple[str, ...]
+    memory_desk: Desk, seed: int, names: tuple[str, ...]
 ) -> None:
     """What is found afterwards lies outside and was there before, unless circles tie both together."""
-    desk, chance = Desk(), random.Random(seed)
-    async with desk.atlas:
-        await desk.add("first")
-        await work_on(desk, seed * 1_000 + 3, 40)
-        tasks = await desk.store.read(lambda tx: tx.query(Query(TASKS)))
-        for _ in range(3):
-            await spoil(desk, chance.choice(tasks).path, **spoilt(chance, tasks, *names))
-        before = await found(desk)
-        await repair(desk, "a/**")
-        assert await found(desk, "a/**") == []
-        if "dependencies" not in names:
-            assert {*await found(desk)} <= {issue for issue in before if not is_within(issue[1], "a")}
+    desk, chance = memory_desk, random.Random(seed)
+    await desk.add("first")
+    await work_on(desk, seed * 1_000 + 3, 40)
+    tasks = await desk.store.read(lambda tx: tx.query(Query(TASKS)))
+    for _ in range(3):
+        await spoil(desk, chance.choice(tasks).path, **spoilt(chance, tasks, *names))
+    before = await found(desk)
+    await repair(desk, "a/**")
+    assert await found(desk, "a/**") == []
+    if "dependencies" not in names:
+        assert {*await found(desk)} <= {issue for issue in before if not is_within(issue[1], "a")}
 
 
 async def test_a_file_is_mended_too(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.services.desk import Desk
+from tests.services.desk import Desk, Make
 
 from atlas.model.limits import Limits
 
@@ -143,9 +143,9 @@ async def test_a_neighbour_must_be_a_sibling(desk: Desk, place: str) -> None:
     assert error.field == "before"
 
 
-async def test_a_container_holds_no_more_children_than_the_limit(anyio_backend: str) -> None:
+async def test_a_container_holds_no_more_children_than_the_limit(make_store: Make) -> None:
     """The limit names itself; the root level has none."""
-    desk = Desk(limits=Limits(children=2))
+    desk = Desk(limits=Limits(children=2), make=make_store)
     async with desk.atlas:
         for path in ("p/a", "p/b", "q", "r", "s"):
             await desk.add(path)
