@@ -233,6 +233,24 @@ async def test_nothing_is_acknowledged_into_a_replaced_file(tmp_path: Path, *, i
     await store.close()
 
 
+async def test_a_file_that_replaced_the_store_is_left_alone(tmp_path: Path) -> None:
+    """A restored copy: looked after or read through the log of the old file, it would end up with that log in it."""
+    store = await opened(tmp_path / "atlas.db")
+    await fill(store, [part("a")])
+    copy = await store.copy_to(tmp_path / "copy.db")
+    await fill(store, [part("b")])
+    before = copy.read_bytes()
+    log = (tmp_path / "atlas.db-wal").read_bytes()
+    copy.replace(tmp_path / "atlas.db")
+    asked = (store.verify(), store.maintain(), store.copy_to(tmp_path / "next.db"), store.explain(Query(PARTS)))
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(error) for error in found] == [StorageError] * 4
+    assert (tmp_path / "atlas.db").read_bytes() == before
+    assert (tmp_path / "atlas.db-wal").read_bytes() == log
+    await store.close()
+    assert (tmp_path / "atlas.db").read_bytes() == before
+
+
 async def test_nothing_is_acknowledged_into_a_removed_file(tmp_path: Path) -> None:
     """Its folder was cleaned up while the server ran."""
     store = await opened(tmp_path / "atlas.db")

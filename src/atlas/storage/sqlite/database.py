@@ -104,7 +104,7 @@ class Database:
     def _ready(self, *, exists: bool) -> None:
         if not exists:
             self._create()
-        self._file = self.present()
+        self._file = self._present()
         self._reader = self.connect()
         if schema.version_of(self._reader) != 1 + len(self.migrations):
             self._upgrade()
@@ -120,21 +120,20 @@ class Database:
                 details={"differences": different},
             )
 
-    def present(self) -> tuple[int, int]:
-        """Return which file it is that lies at the path now."""
+    def _present(self) -> tuple[int, int]:
         found = os.stat(self.path)  # noqa: PTH116 - Path.stat costs twice as much, at every commit
         return found.st_dev, found.st_ino
 
     def check_file(self) -> None:
-        """Refuse to write where nobody will find it: into a file that was removed or replaced since it was opened."""
+        """Refuse a file that was removed or replaced since it was opened: what is written there, nobody will find."""
         try:
-            is_there = self.present() == self._file
+            is_there = self._present() == self._file
         except FileNotFoundError:
             is_there = False
         if not is_there:
             raise StorageError(
                 f"{self.path} was removed or replaced while it was open",
-                hint="Open the store again; the change was not made.",
+                hint="Open the store again; nothing was changed.",
             )
 
     def check_process(self) -> None:
@@ -182,7 +181,11 @@ class Database:
         return connection
 
     def connect(self) -> apsw.Connection:
-        """Return a new connection that can only read."""
+        """Return a new connection that can only read.
+
+        Never to another file: it would be read through the old one's log, which at the end would be moved into it.
+        """
+        self.check_file()
         connection = self._connection(apsw.SQLITE_OPEN_READWRITE)
         connection.execute("PRAGMA query_only = ON")
         return connection
@@ -196,12 +199,6 @@ class Database:
             self._reader.close()
             self._reader = self.connect()
         return self._reader
-
-    def renew_reader(self) -> None:
-        """Have short reads see the file that lies at the path now; who calls keeps others from reading meanwhile."""
-        before, self._reader = self._reader, self.connect()
-        if before is not None:
-            before.close()
 
     def _has_log(self) -> bool:
         return self._log.exists()

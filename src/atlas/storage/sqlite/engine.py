@@ -259,34 +259,27 @@ class Engine:
         seq, before = self._begin(connection)
         return seq, max(self._clock(), before)
 
-    def connect(self) -> tuple[apsw.Connection, tuple[int, int]]:
-        """Return a new connection that answers and can only read, and which file it reads; raises StorageError."""
+    def connect(self) -> apsw.Connection:
+        """Return a new connection that answers and can only read; raises StorageError."""
         with self.database.translated():
-            file = self.database.present()
             connection = self.database.connect()
         try:
-            self.check(connection, file)
+            self.check(connection)
         except StorageError:
             connection.close()
             raise
-        return connection, file
+        return connection
 
-    def check(self, connection: apsw.Connection, file: tuple[int, int]) -> None:
-        """Raise StorageError where a connection does not answer, or reads a file that is no longer there."""
+    def check(self, connection: apsw.Connection) -> None:
+        """Raise StorageError where a connection does not answer, or the file is not the one that was opened."""
         with self.database.translated():
-            if self.database.present() != file:
-                raise StorageError(f"{self.database.path} was replaced while it was open")
+            self.database.check_file()
             connection.execute("PRAGMA schema_version").fetchall()
 
     def release(self, connection: apsw.Connection) -> None:
         """Close a connection that `connect` gave."""
         self._versions.pop(connection, None)
         connection.close()
-
-    def follow_file(self) -> None:
-        """Have short reads see the file that lies at the path now; writes refuse it until the store is opened again."""
-        with self._reading, self.database.translated():
-            self.database.renew_reader()
 
     def file_figures(self) -> dict[str, Any]:
         """Return the figures of the file. The writer's caches are asked only where it is not writing just now."""

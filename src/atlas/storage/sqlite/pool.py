@@ -31,7 +31,6 @@ class _Reader:
 
     def __init__(self, now: float) -> None:
         self.connection: apsw.Connection | None = None
-        self.file = (0, 0)
         self.made_at = self.used_at = now
         self.is_active = False
         self.calls = self.errors = 0
@@ -50,8 +49,8 @@ class _Reader:
 class ReaderPool:
     """Runs reads on at most `size` connections at once, the others in the order they were asked for.
 
-    Each connection is looked at before it is used: one that does not answer, or whose file was replaced, gives way to
-    a new one, and so does one that is older than `age`.
+    Each connection is looked at before it is used: one that does not answer gives way to a new one, and so does one
+    that is older than `age`. While the file is not the one that was opened, reads raise StorageError.
     """
 
     def __init__(
@@ -178,7 +177,7 @@ class ReaderPool:
         if reader.connection is not None:
             self._look_at(reader, reader.connection)
         if reader.connection is None:
-            reader.connection, reader.file = self._engine.connect()
+            reader.connection = self._engine.connect()
             reader.made_at = self._clock()
             if self._is_lost:
                 self._regain()
@@ -192,7 +191,7 @@ class ReaderPool:
                 self._recycled += 1
             return
         try:
-            self._engine.check(connection, reader.file)
+            self._engine.check(connection)
         except StorageError as error:
             _log.warning("a reading connection was lost: %s", error)
             self._drop(reader)
@@ -201,7 +200,6 @@ class ReaderPool:
                 self._is_lost = True
 
     def _regain(self) -> None:
-        self._engine.follow_file()
         _log.warning("%s is read again", self._engine.database.path)
         with self._changed:
             self._is_lost = False

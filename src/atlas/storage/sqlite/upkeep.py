@@ -27,6 +27,7 @@ def maintain(database: Database, *, analyze: bool) -> dict[str, Any]:
             connection.execute("PRAGMA analysis_limit = 1000; ANALYZE").fetchall()
             seed_planner(connection, database.collections)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        database.checkpoints += 1
         connection.close()
     return {"before": before, "after": _size(database), "analyzed": analyze}
 
