@@ -14,7 +14,7 @@ import pytest
 from tests.contract.postgres_proxy import proxy
 from tests.contract.postgres_servers import Server, own_server
 
-from atlas.errors import AtlasError, StoreBusyError, StoreTimeoutError
+from atlas.errors import AtlasError, StoreBusyError, StoreTimeoutError, StoreUnreachableError
 from atlas.storage.postgres import PostgresStore
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
@@ -201,9 +201,9 @@ async def test_a_server_that_is_away_is_waited_for_and_then_said_to_be(postgres:
     await marks(store, "before")
     postgres.stop()
     try:
-        with pytest.raises(StoreBusyError) as written:
+        with pytest.raises(StoreUnreachableError) as written:
             await store.transact(lambda tx: tx.append(MARKS, Mark(text="lost")), timeout=timedelta(seconds=0.3))
-        with pytest.raises(StoreBusyError) as read:
+        with pytest.raises(StoreUnreachableError) as read:
             await ids(store)
         assert written.value.retryable
         assert read.value.retryable
@@ -227,7 +227,7 @@ async def test_a_store_closes_while_its_server_is_away(postgres: Server, url: st
         await asyncio.sleep(0.05)
         async with asyncio.timeout(5):
             await store.close()
-        with pytest.raises(StoreBusyError):
+        with pytest.raises(StoreUnreachableError):
             await waiting
     finally:
         await asyncio.to_thread(postgres.start)

@@ -26,6 +26,7 @@ _DEFAULTS = {
 }
 FEEDS = ("listen", "poll")
 MOST_READERS = 64
+_LONGEST = 7 * 24 * 3600
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -35,6 +36,7 @@ class Address(msgspec.Struct, frozen=True):
     connection: dict[str, Any]
     schema: str
     readers: int
+    lifetime: int
     feed: str
     secrets: tuple[str, ...]
 
@@ -70,7 +72,7 @@ def parse_address(url: str) -> Address:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         secrets = _secrets(parts.netloc, options)
-        own = {name: options.pop(name) for name in ("schema", "readers", "feed") if name in options}
+        own = {name: options.pop(name) for name in ("schema", "readers", "lifetime", "feed") if name in options}
         connection = conninfo_to_dict(f"postgresql://{parts.netloc}{parts.path}?{_query(options)}")
         _check_ports(str(connection.get("port", "")))
     except (ValueError, ProgrammingError):
@@ -84,7 +86,8 @@ def parse_address(url: str) -> Address:
         url=_shown(url),
         connection=_DEFAULTS | connection,
         schema=_schema(own.get("schema", "atlas")),
-        readers=_number(own.get("readers", "4")),
+        readers=_number("readers", own.get("readers", "4"), MOST_READERS),
+        lifetime=_number("lifetime", own.get("lifetime", "3600"), _LONGEST),
         feed=_one_of("feed", own.get("feed", FEEDS[0]), FEEDS),
         secrets=secrets,
     )
@@ -143,11 +146,14 @@ def _schema(name: str) -> str:
     return name
 
 
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_READERS:
-        raise ConfigError(
-            "readers is the number of connections that read", field="store", given=text, bound=f"1 to {MOST_READERS}"
-        )
+def checked_readers(number: int) -> int:
+    """Return a number of readers that can be; raises ConfigError."""
+    return _number("readers", str(number), MOST_READERS)
+
+
+def _number(name: str, text: str, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise ConfigError(f"{name} is a number", field="store", given=text, bound=f"1 to {most}")
     return int(text)
 
 

@@ -8,22 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import psycopg
 from psycopg import Connection
-from psycopg.types.numeric import Int8Dumper
-from psycopg.types.string import StrDumper
-from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from ...errors import StorageError, StoreBusyError, StoreClosedError
+from ...errors import StorageError, StoreClosedError
 from ..collection import Collection
 from . import schema
 from .address import Address
-from .failures import AgainError, translated
+from .connecting import connect
+from .failures import AGAIN, translated
+from .pool import Pool, has_ended
+from .reach import Reach
 
 T = TypeVar("T")
 
 PAUSE = 0.05
-_SLICE = 0.25
 
 
 class Database:
@@ -39,8 +37,8 @@ class Database:
         self.is_open = False
         self.is_writable = True
         self.is_durable = True
-        self.losses = 0
-        self._pool: ConnectionPool[Connection] | None = None
+        self.reach = Reach(address.url)
+        self.pool: Pool | None = None
         self._writer: Connection | None = None
         self._process = 0
 
@@ -56,7 +54,7 @@ class Database:
             raise
         self._writer = connection
         if not self._is_inline:
-            self._pool = self._new_pool()
+            self.pool = Pool(self.address, self.reach)
         self._process = os.getpid()
         self.is_open = True
 
@@ -76,27 +74,9 @@ class Database:
         self.is_durable = sync == "on" and commit != "off"
         self.is_writable = not is_replica and read_only == "off"
 
-    def _new_pool(self) -> ConnectionPool[Connection]:
-        # A failed connection is not tried again behind the back of those who wait: they ask again themselves.
-        return ConnectionPool(
-            kwargs=self._how(),
-            min_size=0,
-            max_size=self.address.readers,
-            configure=adapted,
-            reconnect_timeout=0,
-            open=True,
-            name="atlas",
-        )
-
-    def _how(self) -> dict[str, Any]:
-        return {**self.address.connection, "autocommit": True}
-
     def connect(self) -> Connection:
-        """Return a new connection; raises AgainError where the server lets none in."""
-        with translated(self.address):
-            connection = psycopg.connect(**self._how())
-        adapted(connection)
-        return connection
+        """Return a new connection; raises StoreUnreachableError where the server lets none in."""
+        return connect(self.address, self.reach)
 
     @property
     def has_writer(self) -> bool:
@@ -105,62 +85,38 @@ class Database:
 
     def writer(self) -> Connection:
         """Return the one connection that writes, a new one where it was lost."""
+        if self._writer is not None and not self._writer.closed and has_ended(self._writer):
+            self.drop_writer("the server ended it")
         if self._writer is None or self._writer.closed:
             self._writer = self.connect()
         return self._writer
 
-    def drop_writer(self) -> None:
+    def drop_writer(self, reason: object) -> None:
         """Let the next transaction begin on a new connection."""
-        self.losses += 1
+        self.reach.lose(str(reason))
         if self._writer is not None:
             self._writer.close()
 
     @contextmanager
     def reader(self, wait: float) -> Iterator[Connection]:
-        """Give a connection for one snapshot; raises StoreBusyError where none is free, AgainError where none works."""
+        """Give a connection for one snapshot; raises StoreBusyError where none is free, or StoreUnreachableError."""
         if self._is_inline:
             yield self.writer()
             return
-        pool = self._pool
-        if pool is None:
+        if self.pool is None:
             raise StoreClosedError("the store is closed")
-        connection = self._taken(pool, time.monotonic() + wait)
-        try:
+        with self.pool.reader(wait) as connection:
             yield connection
-        finally:
-            if connection.closed:
-                # The others were likely lost with it.
-                self.losses += 1
-                pool.putconn(connection)
-                pool.drain()
-            else:
-                pool.putconn(connection)
-
-    def _taken(self, pool: ConnectionPool[Connection], until: float) -> Connection:
-        while True:
-            try:
-                return pool.getconn(timeout=max(0.01, min(_SLICE, until - time.monotonic())))
-            except PoolClosed as error:
-                raise StoreClosedError("the store is closed") from error
-            except PoolTimeout as error:
-                if time.monotonic() >= until:
-                    raise StoreBusyError(f"no connection to {self.address.url} became free in time") from error
 
     def check_process(self) -> None:
         """Refuse a child that was forked: connections are its parent's."""
         if self.is_open and os.getpid() != self._process:
             raise StoreClosedError("the store was opened by the parent process", hint="Open it again in this one.")
 
-    def pool_figures(self) -> dict[str, int]:
-        """Return how many reading connections there are, are idle, and are waited for."""
-        found = self._pool.get_stats() if self._pool is not None else {}
-        total, idle = found.get("pool_size", 0), found.get("pool_available", 0)
-        return {"total": total, "active": total - idle, "idle": idle, "waiting": found.get("requests_waiting", 0)}
-
     def close(self) -> None:
         """Release every connection."""
         self.is_open = False
-        pool, self._pool = self._pool, None
+        pool, self.pool = self.pool, None
         if pool is not None:
             pool.close()
         if self._writer is not None:
@@ -168,18 +124,12 @@ class Database:
             self._writer = None
 
 
-def adapted(connection: Connection) -> None:
-    """Send every number and text as one type, so that a statement is prepared once and compared in that type."""
-    connection.adapters.register_dumper(int, Int8Dumper)
-    connection.adapters.register_dumper(str, StrDumper)
-
-
 def insisting(run: Callable[[], T], until: float, *, is_wanted: Callable[[], bool]) -> T:
     """Run until it is not in vain, or the time is up: a server that restarts is away for a moment."""
     while True:
         try:
             return run()
-        except AgainError:
+        except AGAIN:
             if time.monotonic() + PAUSE >= until or not is_wanted():
                 raise
             time.sleep(PAUSE)

@@ -10,16 +10,24 @@ from typing import TypeVar
 
 from psycopg import Connection, Cursor, Error
 from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGresult
 
-from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreReadOnlyError, StoreTimeoutError
+from ...errors import (
+    StorageError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreReadOnlyError,
+    StoreTimeoutError,
+    StoreUnreachableError,
+)
 from ..collection import to_scalar
 from ..jobs import Job
 from ..overlay import Overlay
 from ..protocol import Transaction
 from ..slow import SlowQueries
 from .database import Database, insisting
-from .failures import AgainError, UnguardedError, is_lost, translated
-from .line import Line
+from .failures import AGAIN, UnguardedError, is_lost, translated
+from .line import Line, ask
 from .schema import check_number
 from .session import PostgresSession, SnapshotSession, millis
 
@@ -48,6 +56,7 @@ class Engine:
             ' ON CONFLICT ("id") DO UPDATE SET "number" = excluded."number", "at" = excluded."at")'
             " SELECT pg_notify(channel, %s) FROM (SELECT %s::text AS channel) AS c WHERE channel IS NOT NULL"
         )
+        self._looking = f'SELECT "seq", "now", "schema" FROM {self._schema}."meta"'
         self._started: list[Job] = []
 
     @property
@@ -122,8 +131,8 @@ class Engine:
                     self._postpone()
                 if not self._commit_all(connection, jobs, until, is_guarded=False):
                     self._commit_all(connection, jobs, until, is_guarded=True)
-        except AgainError:
-            self.database.drop_writer()
+        except StoreUnreachableError as error:
+            self.database.drop_writer(error.message)
             raise
         except BaseException:
             self._leave(connection)
@@ -134,8 +143,8 @@ class Engine:
         try:
             if connection.info.transaction_status != TransactionStatus.IDLE:
                 connection.execute("ROLLBACK")
-        except Error:
-            self.database.drop_writer()
+        except Error as error:
+            self.database.drop_writer(error)
 
     def _commit_all(self, connection: Connection, jobs: Sequence[Job], until: float, *, is_guarded: bool) -> bool:
         """Run the jobs and commit; says False when unguarded ones have to run again, each guarded by a savepoint.
@@ -183,7 +192,7 @@ class Engine:
             elif session.has_written:
                 return None
             job.seq = seq
-        return self._commit(connection, seq if has_written else None, now, is_news=seq > before)
+        return self._commit(line, seq if has_written else None, now, is_news=seq > before)
 
     def _session(self, line: Line, seq: int, now: datetime, deadline: float, limit: float) -> PostgresSession:
         database = self.database
@@ -195,28 +204,29 @@ class Engine:
         """Wait for the turn among all writers of the store, and look where it stands."""
         asked = time.perf_counter()
         left = millis(until - time.monotonic())
-        # In a pipeline no transaction counts as idle; what ends that of a client that is gone came with PostgreSQL 17.
+        # A client that is gone counts as idle only between its pipelines; what ends it always came with PostgreSQL 17.
         whole = "transaction" if connection.info.server_version >= 170_000 else "idle_in_transaction_session"
-        limits = str(left), str(left), f"{whole}_timeout", str(left + int(IDLE_GRACE * 1000))
+        text = (
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+            # The wait for the turn heeds what was set just before it.
+            f" SELECT set_config('lock_timeout', '{left:d}', true), set_config('statement_timeout', '{left:d}', true),"
+            f" set_config('{whole}_timeout', '{left + int(IDLE_GRACE * 1000):d}', true),"
+            f" pg_advisory_xact_lock({self.database.address.turn:d});"
+            # Last, and so of a moment when the turn was had.
+            f" {self._looking}"
+        )
         try:
             with translated(self.database.address, connection):
-                connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-                # The wait for the turn heeds what was set just before it.
-                connection.execute(
-                    "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),"
-                    " set_config(%s, %s, true), pg_advisory_xact_lock(%s)",
-                    (*limits, self.database.address.turn),
-                )
-                row = connection.execute(f'SELECT "seq", "now", "schema" FROM {self._schema}."meta"').fetchone()
+                found = ask(connection, text)
         except StoreTimeoutError as error:
             raise StoreBusyError("other writers held the store for all of the time given") from error
         self.lock_waits += time.perf_counter() - asked
-        return self._seen(row)
+        return self._seen(found)
 
-    def _seen(self, row: tuple[int, str, int] | None) -> tuple[int, datetime]:
-        seq, before, found = row or (0, "", 0)
-        check_number(found, self.database.address)
-        return seq, max(self._clock(), datetime.fromisoformat(before).astimezone(UTC))
+    def _seen(self, found: PGresult) -> tuple[int, datetime]:
+        row = [(found.get_value(0, column) or b"").decode() for column in range(3)] if found.ntuples else ["0", "", "0"]
+        check_number(int(row[2]), self.database.address)
+        return int(row[0]), max(self._clock(), datetime.fromisoformat(row[1]).astimezone(UTC))
 
     def _run_one(self, job: Job, session: PostgresSession) -> None:
         overlay = Overlay(session, deadline=job.deadline, slow=self.slow)
@@ -226,14 +236,16 @@ class Engine:
             overlay.finish(session.check_references)
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whose function raised it
             job.error = error
-        if isinstance(session.failure, (AgainError, UnguardedError)):
+        if isinstance(session.failure, (*AGAIN, UnguardedError)):
             # Not the work's to answer for, whatever it made of it.
             raise session.failure
         job.error = job.error or session.failure
 
-    def _commit(self, connection: Connection, seq: int | None, now: datetime, *, is_news: bool) -> Cursor:
+    def _commit(self, line: Line, seq: int | None, now: datetime, *, is_news: bool) -> Cursor:
+        connection = line.connection
         if seq is None:
             return connection.execute("COMMIT")
+        line.enter()
         self._number += 1
         self._in_doubt = self._number
         now_text, channel = to_scalar(now), self.database.address.channel if is_news else None
@@ -257,47 +269,46 @@ class Engine:
             with translated(self.database.address, connection):
                 connection.execute(f'DELETE FROM {self._schema}."writer" WHERE "id" = %s', (self._id,))
 
-    def read(self, work: Callable[[Transaction], T], until: float) -> T:
-        """Run `work` on a snapshot, again where the connection is lost; raises StoreBusyError when time is up."""
+    def read(self, work: Callable[[Transaction], T], until: float, *, answered: Callable[[T], None] | None = None) -> T:
+        """Run `work` on a snapshot, again where the connection is lost; raises StoreBusyError when time is up.
+
+        `answered` is given the answer before the transaction is ended, which takes another round trip.
+        """
 
         def attempt() -> T:
             with self.database.reader(until - time.monotonic()) as connection:
-                return self._snapshot(connection, work)
+                return self._snapshot(connection, work, answered)
 
         return insisting(attempt, until, is_wanted=lambda: self.is_open)
 
-    def _snapshot(self, connection: Connection, work: Callable[[Transaction], T]) -> T:
-        def look() -> tuple[int, datetime]:
-            return self._seen(
-                connection.execute(f'SELECT "seq", "now", "schema" FROM {self._schema}."meta"').fetchone()
-            )
-
-        session = SnapshotSession(connection, self.database.address, look=look)
-
-        def run() -> T:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            answer = work(Overlay(session, is_writable=False, slow=self.slow))
-            # Not ROLLBACK, at which the driver forgets what it has prepared.
-            connection.execute("COMMIT")
-            return answer
-
+    def _snapshot(
+        self, connection: Connection, work: Callable[[Transaction], T], answered: Callable[[T], None] | None
+    ) -> T:
+        session = SnapshotSession(
+            connection, self.database.address, look=lambda: self._seen(ask(connection, self._looking))
+        )
         try:
             with translated(self.database.address, connection):
-                answer = Line(connection, is_piped=True).run(run)
-        except Exception as error:
-            if isinstance(session.failure or error, AgainError):
-                connection.close()
-                raise session.failure or error from None
-            raise
+                ask(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                answer = work(Overlay(session, is_writable=False, slow=self.slow))
+        except Exception as error:  # noqa: BLE001 - raised below, unless what was lost goes before it
+            failed: BaseException = session.failure or error
+        else:
+            if session.failure is None:
+                if answered is not None:
+                    answered(answer)
+                return answer
+            failed = session.failure
         finally:
             self._end(connection)
-        if session.failure is not None:
-            raise session.failure
-        return answer
+        if isinstance(failed, AGAIN):
+            connection.close()
+        raise failed
 
     def _end(self, connection: Connection) -> None:
         try:
             if connection.info.transaction_status != TransactionStatus.IDLE:
-                connection.execute("ROLLBACK")
+                # Of what was refused, it undoes: which is all the same for a read.
+                ask(connection, "COMMIT")
         except Error:
             connection.close()

@@ -16,14 +16,19 @@ from ...errors import (
     StoreFullError,
     StoreReadOnlyError,
     StoreTimeoutError,
+    StoreUnreachableError,
 )
 from .address import Address
 
 
-class AgainError(StoreBusyError):
-    """The transaction came to nothing through no fault of its own; run again as a whole, it may succeed."""
+class MetError(StoreBusyError):
+    """The transaction met another one, or a limit of the server."""
 
-    hint = "Retry; if it lasts, see whether the server runs and lets more connections in."
+    hint = "Retry; if it lasts, see what else runs on the server, and whether it lets more connections in."
+
+
+AGAIN = (StoreUnreachableError, MetError)
+"""The transaction came to nothing through no fault of its own; run again as a whole, it may succeed."""
 
 
 class UnguardedError(BaseException):
@@ -41,9 +46,9 @@ _HINTS: dict[type[AtlasError], str] = {
 _KINDS: tuple[tuple[tuple[type[Error], ...], type[AtlasError], str], ...] = (
     ((errors.QueryCanceled,), StoreTimeoutError, "a statement took longer than its deadline"),
     ((errors.LockNotAvailable,), StoreBusyError, "another program holds what the transaction needs"),
-    ((errors.SerializationFailure, errors.DeadlockDetected), AgainError, "the transaction met another one"),
+    ((errors.SerializationFailure, errors.DeadlockDetected), MetError, "the transaction met another one"),
     ((errors.DiskFull,), StoreFullError, "the server's disk is full"),
-    ((errors.TooManyConnections, errors.OutOfMemory), AgainError, "the server is at its limits"),
+    ((errors.TooManyConnections, errors.OutOfMemory), MetError, "the server is at its limits"),
     ((errors.ReadOnlySqlTransaction,), StoreReadOnlyError, "the server can only be read"),
     ((errors.InsufficientPrivilege,), StoreReadOnlyError, "the database user may not do this"),
     (
@@ -72,7 +77,7 @@ def failure(error: Error, address: Address, connection: Connection | None = None
             return made(f"{text}: {address.url}", hint=_HINTS.get(made), details={"driver": told})
     if is_lost(error, connection):
         what = "there is no connection to" if connection is None else "the connection was lost to"
-        return AgainError(f"{what} {address.url}: {told}")
+        return StoreUnreachableError(f"{what} {address.url}: {told}")
     return StorageError(f"{address.url}: {told}")
 
 

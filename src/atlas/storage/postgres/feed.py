@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from psycopg import AsyncConnection, Error
 
 from .address import Address
+from .reach import Reach
 
 POLL_SECONDS = 0.2
 _LOOK_SECONDS = 10.0
 _AGAIN_SECONDS = 0.2
 
 
-async def follow(address: Address, tell: Callable[[int], None]) -> None:
+async def follow(address: Address, tell: Callable[[int], None], reach: Reach) -> None:
     """Call `tell` with each newest number until cancelled; a lost connection is replaced, and nothing missed."""
-    is_told = False
     while True:
         try:
-            await _listen(address, tell)
+            await _listen(address, tell, reach)
         except (Error, OSError) as error:
-            if not is_told:
-                logging.getLogger(__name__).warning(
-                    "cannot look for changes of %s: %s", address.url, address.masked(str(error))
-                )
-            is_told = True
+            reach.lose(address.masked(str(error)), connections=0)
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _listen(address: Address, tell: Callable[[int], None]) -> None:
+async def _listen(address: Address, tell: Callable[[int], None], reach: Reach) -> None:
     connection = await AsyncConnection.connect(**address.connection, autocommit=True)
     try:
+        reach.regain()
         is_listening = address.feed == "listen"
         if is_listening:
             await connection.execute(f'LISTEN "{address.channel}"')

@@ -238,6 +238,7 @@ class PostgresSession:
                 copy.write_row(row)
 
     def _pipeline(self, batches: Sequence[tuple[str, list[tuple[Any, ...]]]]) -> None:
+        self._line.enter()
         if not self._is_guarded or (len(batches) == 1 and len(batches[0][1]) == 1):
             self._send(batches)
         else:
@@ -295,6 +296,7 @@ class PostgresSession:
     def _tell(self, *texts: str) -> None:
         if isinstance(self.failure, UnguardedError):
             return
+        self._line.enter()
         with self._noted():
             for text in texts:
                 self._connection.execute(text)

@@ -6,25 +6,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from psycopg import Connection
 
-from ...errors import StorageError, StoreBusyError
+from ...errors import StorageError
 from ..clock import utc_now
 from ..collection import Collection
 from ..durable import DurableStore, TaskWatch
 from ..jobs import Job
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Transaction
 from . import upkeep
-from .address import parse_address
+from .address import checked_readers, parse_address
 from .database import Database, insisting
 from .engine import Engine
 from .failures import translated
 from .feed import follow
+from .readers import Answer, Readers
+from .server import server_figures
+from .upgrading import latest
 
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ class PostgresStore(DurableStore[Engine]):
         self._database = Database(self._address, collections, is_inline=is_inline)
         super().__init__(Engine(self._database, clock=clock), collections, is_inline=is_inline)
         self._patience = patience.total_seconds()
-        self._readers: ThreadPoolExecutor | None = None
+        self._readers: Readers | None = None
 
     @property
     def url(self) -> str:
@@ -68,7 +70,7 @@ class PostgresStore(DurableStore[Engine]):
             return
         await self._aside(self._database.open)
         if not self._is_inline:
-            self._readers = ThreadPoolExecutor(self._address.readers, thread_name_prefix="atlas-reader")
+            self._readers = Readers(self._read_there, self._address.readers)
         try:
             self._seen = await self.read(lambda tx: tx.seq)
         except BaseException:
@@ -86,23 +88,27 @@ class PostgresStore(DurableStore[Engine]):
         if self._readers is None:
             return self._engine.read(work, until)
         job = Job(work, until)
-        running = asyncio.get_running_loop().run_in_executor(self._readers, self._read_there, job)
-        try:
-            done, _ = await asyncio.wait([running], timeout=self._patience)
-        except asyncio.CancelledError:
-            job.abandon()
-            running.cancel()
-            raise
-        if not done and job.abandon():
-            raise StoreBusyError(f"no connection to {self.url} became free in {self._patience:g} s")
-        value: T = await running
+        await self._readers.run(job)
+        if job.error is not None:
+            raise job.error
+        value: T = job.value
         return value
 
-    def _read_there(self, job: Job) -> Any:
-        return self._engine.read(job.work, job.deadline) if job.start() else None
+    def _read_there(self, job: Job, answer: Answer) -> None:
+        answer(self._engine.read(job.work, job.deadline, answered=answer))
+
+    async def resize(self, readers: int) -> None:
+        """Have so many connections for reads at most from now on; reads under way end where they are."""
+        self._engine.check_open()
+        checked_readers(readers)
+        if self._readers is not None and self._database.pool is not None:
+            self._readers.resize(readers)
+            await asyncio.to_thread(self._database.pool.resize, readers)
 
     def _watching(self) -> TaskWatch:
-        return TaskWatch(asyncio.get_running_loop().create_task(follow(self._address, self._tell)))
+        return TaskWatch(
+            asyncio.get_running_loop().create_task(follow(self._address, self._tell, self._database.reach))
+        )
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store."""
@@ -131,16 +137,17 @@ class PostgresStore(DurableStore[Engine]):
         return await self._aside(lambda: insisting(attempt, until, is_wanted=lambda: self._database.is_open))
 
     async def _figures(self) -> dict[str, Any]:
-        return {
-            "bytes": await self._apart(lambda connection: upkeep.size_of(connection, self._address)),
-            "lock_wait_seconds": round(self._engine.lock_waits, 6),
-            "connections_lost": self._database.losses,
-            "pool": self._database.pool_figures(),
-        }
+        def look(connection: Connection) -> dict[str, Any]:
+            return {"bytes": upkeep.size_of(connection, self._address), "server": server_figures(connection)}
+
+        figures = await self._apart(look)
+        if self._database.pool is not None and self._readers is not None:
+            figures["pool"] = self._database.pool.figures(self._readers.waiting)
+        return {"schema": latest(), **figures, "lock_wait_seconds": round(self._engine.lock_waits, 6)}
 
     async def _release(self) -> None:
         if self._readers is not None:
-            await asyncio.to_thread(self._readers.shutdown)
+            await asyncio.to_thread(self._readers.close)
             self._readers = None
         await self._aside(self._let_go)
 
