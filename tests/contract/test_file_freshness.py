@@ -13,7 +13,7 @@ from atlas.errors import StoreClosedError
 from atlas.storage.file import FileStore
 from atlas.storage.protocol import Store, Transaction, Versioned
 from atlas.storage.wrappers import CachedStore
-from atlas.testing.laws import stop
+from atlas.testing.laws import Stopped, stop
 from atlas.testing.samples import COLLECTIONS, COUNTERS, Counter, marks
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +42,11 @@ async def value(store: Store, key: str = "n") -> int | None:
 
 async def keep(store: Store, number: int, key: str = "n") -> None:
     await store.transact(lambda tx: tx.put(COUNTERS, Counter(id=key, value=number)))
+
+
+def undone(tx: Transaction) -> None:
+    tx.put(COUNTERS, Counter(id="never", value=1))
+    stop()
 
 
 async def version_of(store: FileStore) -> int:
@@ -82,7 +87,8 @@ async def test_own_changes_give_no_other_version(pair: tuple[FileStore, FileStor
     before = await version_of(store)
     for number in range(5):
         await asyncio.gather(keep(store, number), marks(store, "x"))
-        await asyncio.gather(store.transact(stop), return_exceptions=True)
+        with pytest.raises(Stopped):
+            await store.transact(undone)
         assert await version_of(store) == before
     await store.maintain()
     await keep(store, 9)

@@ -150,6 +150,12 @@ class Link:
                 hint="Raise maxmemory, or remove what is not needed; what was acknowledged before is safe.",
                 **facts,
             )
+        if code == "MISCONF" and "No space left" in text:
+            return StoreFullError(
+                f"the disk of {place} is full; the change was not made",
+                hint="Make room on the server's disk; what was acknowledged before is as safe as the server makes it.",
+                **facts,
+            )
         if code in {"READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"}:
             return StoreReadOnlyError(
                 f"{place} takes no writes ({code})",
