@@ -219,16 +219,20 @@ _SIDES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "both": (("source", "target"), ("target", "source")),
 }
 _Side = tuple[str, str]
-_Way = tuple[str, str, str]
-"""An edge as the node it is seen from, the one beyond, and its id."""
+_Way = tuple[str | None, str, str | None]
+"""An edge as the node it is seen from, the one beyond, and its id; to the start of a walk leads none."""
 
 
 class _Page(msgspec.Struct, frozen=True):
-    """What one read found: steps to give, or all the ways from some nodes, side by side."""
+    """What one read found: steps to give, or all the ways from some nodes, side by side.
+
+    `is_worth` says whether looking ahead led to what was not seen before.
+    """
 
     steps: Sequence[Step] = ()
     nodes: Sequence[str] = ()
     ways: Sequence[Sequence[_Way]] = ()
+    is_worth: bool = True
 
 
 _Question = Callable[[Transaction], _Page]
@@ -244,16 +248,16 @@ class _Asking:
         self._walk = walk
         self._sides = _SIDES[walk.direction]
         self._is_picky = walk.nodes is not None or walk.where is not None
-        self._left = -1 if walk.limit is None else walk.limit - 1
+        self._left = -1 if walk.limit is None else walk.limit - (not self._is_picky)
         self._size = _LEAST
+        self._looks_ahead = True
         self._seen = {start}
-        self._known: dict[_Side, dict[str, list[_Way]]] = {side: {} for side in self._sides}
-        self._waiting: list[tuple[int, _Way]] = []
+        self._known: dict[_Side, dict[str | None, list[_Way]]] = {side: {} for side in self._sides}
+        self._waiting: list[tuple[int, _Way]] = [(0, (None, start, None))]
 
     def questions(self) -> _Talk[None]:
         """Yield what has to be read next, and be sent what was found."""
-        depth = 0
-        level = [step.node.id for step in (yield self._begin).steps]
+        depth, level = 0, [self._start]
         while level and depth != self._walk.depth:
             depth += 1
             frontier, level = sorted(level), []
@@ -263,14 +267,10 @@ class _Asking:
                     batch = frontier[place : place + self._size]
                     place += len(batch)
                     is_thin = depth != self._walk.depth and 2 * len(frontier) <= self._size
-                    ways = yield from self._ways(batch, side, is_ahead=is_thin)
+                    ways = yield from self._ways(batch, side, is_ahead=is_thin and self._looks_ahead)
                     for start in range(0, len(ways), _AT_ONCE):
                         level += yield from self._go(ways[start : start + _AT_ONCE], depth)
         yield from self._give()
-
-    def _begin(self, tx: Transaction) -> _Page:
-        node = tx.get(NODES, self._start)
-        return _Page([] if node is None else [Step(node=node, depth=0)])
 
     def _ways(self, batch: Sequence[str], side: _Side, *, is_ahead: bool) -> _Talk[Sequence[_Way]]:
         """Return the ways from some nodes in order; of those that were learned, nothing is kept."""
@@ -278,9 +278,10 @@ class _Asking:
         missing = [near for near in batch if near not in known] if known else batch
         ways: Sequence[_Way] | None = None
         if missing:
-            yield from self._give()
             sides = self._sides if is_ahead else (side,)
             page = yield partial(self._ask, missing, sides, is_ahead)
+            self._given(page)
+            self._looks_ahead &= page.is_worth
             if is_ahead or len(missing) < len(batch):
                 for each, found in zip(sides, page.ways, strict=True):
                     self._learn(self._known[each], page.nodes, found)
@@ -294,17 +295,20 @@ class _Asking:
 
     def _ask(self, keys: Sequence[str], sides: Sequence[_Side], is_ahead: bool, tx: Transaction) -> _Page:
         """Look up the ways from the nodes; where these are few, also those from beyond, so that asking pays."""
+        is_worth = True
         if is_ahead:
-            reached = tx.query(self._taken().reach(keys, along=sides).limit(self._size))
-            keys = sorted({*keys, *({row[0] for row in reached} - self._seen)})
+            reached = {row[0] for row in tx.query(self._taken().reach(keys, along=sides).limit(self._size))}
+            new = reached - self._seen
+            is_worth = 4 * len(new) >= len(reached - set(keys))
+            keys = sorted(new.union(keys))
         ways = []
         for near, far in sides:
             query = self._taken().where(isin(near, keys)).order_by(near, "kind", far)
             ways.append(tx.query(query.select(near, far, "id")))
-        return _Page(nodes=keys, ways=ways)
+        return _Page(self._steps(tx), keys, ways, is_worth)
 
     @staticmethod
-    def _learn(known: dict[str, list[_Way]], nodes: Iterable[str], ways: Iterable[_Way]) -> None:
+    def _learn(known: dict[str | None, list[_Way]], nodes: Iterable[str], ways: Iterable[_Way]) -> None:
         known.update((near, []) for near in nodes)
         for way in ways:
             known[way[0]].append(way)
@@ -327,31 +331,31 @@ class _Asking:
 
     def _give(self) -> _Talk[list[str]]:
         """Give the nodes that wait for it, but those that the walk does not go to; returns the others."""
-        if not self._waiting:
-            return []
-        page = yield partial(self._steps, self._waiting)
+        return self._given((yield lambda tx: _Page(self._steps(tx)))) if self._waiting else []
+
+    def _given(self, page: _Page) -> list[str]:
         self._waiting = []
         if self._is_picky:
             self._left -= len(page.steps)
         return [step.node.id for step in page.steps]
 
-    def _steps(self, waiting: Sequence[tuple[int, _Way]], tx: Transaction) -> _Page:
-        nodes = self._nodes(tx, [way[1] for _, way in waiting])
+    def _steps(self, tx: Transaction) -> list[Step]:
+        nodes = self._nodes(tx, [way[1] for _, way in self._waiting])
         steps = [
             Step(node=nodes[far], depth=depth, edge=edge, came_from=near)
-            for depth, (near, far, edge) in waiting
+            for depth, (near, far, edge) in self._waiting
             if far in nodes
         ]
-        return _Page(steps[: self._left] if self._is_picky and self._left >= 0 else steps)
+        return steps[: self._left] if self._is_picky and self._left >= 0 else steps
 
     def _taken(self) -> Query[Edge]:
         walk = self._walk
         kinds = [] if walk.edges is None else [isin("kind", walk.edges)]
         return Query(EDGES).where(*kinds, *([] if walk.along is None else [walk.along]))
 
-    def _nodes(self, tx: Transaction, keys: Iterable[str]) -> dict[str, Node]:
+    def _nodes(self, tx: Transaction, keys: Sequence[str]) -> dict[str, Node]:
         walk = self._walk
-        if walk.nodes is None and walk.where is None:
+        if not self._is_picky or list(keys) == [self._start]:
             return tx.get_many(NODES, keys)
         wanted = [] if walk.nodes is None else [isin("kind", walk.nodes)]
         query = Query(NODES).where(isin("id", keys), *wanted, *([] if walk.where is None else [walk.where]))
