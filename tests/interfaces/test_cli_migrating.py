@@ -66,6 +66,9 @@ def test_an_atlas_without_data_migrations_says_so(cli: Cli) -> None:
 
 def test_what_waits_is_done_told_and_not_done_again(steps: Cli) -> None:
     """The records change, the journal tells each of them, and the doctor finds everything well."""
+    waiting = steps("doctor").stdout
+    assert "data migrations wait: 1 upper case" in waiting
+    assert "`atlas store migrate` does them" in waiting
     told = steps("--actor", "ada", "store", "migrate").stdout
     assert "1 upper case  up   2 task" in told
     assert "went from data migration 0 to 1" in told
@@ -75,7 +78,7 @@ def test_what_waits_is_done_told_and_not_done_again(steps: Cli) -> None:
     assert {event["actor"] for event in events} == {"ada"}
     assert len({event["correlation"] for event in events}) == 1
     assert "store.migrated 1 upper case" in steps("log").stdout
-    assert "error" not in steps("doctor").stdout
+    assert {finding["status"] for finding in steps.json("doctor")["findings"]} == {"ok"}
     (copy,) = copies(steps)
     assert str(copy) in told
     assert [task["name"] for task in steps.json("--store", f"sqlite:///{copy}", "list")["tasks"]] == ["shop", "till"]
@@ -127,6 +130,8 @@ def test_a_store_of_a_newer_atlas_is_refused(steps: Cli, monkeypatch: pytest.Mon
     steps("store", "migrate")
     monkeypatch.setattr(data_migrations, "MIGRATIONS", ())
     assert steps.json("store", "migrate", code=1)["code"] == "STORE_NEWER"
+    (finding,) = (each for each in steps.json("doctor", code=1)["findings"] if each["status"] == "error")
+    assert "this program knows 0" in finding["what"]
 
 
 @pytest.mark.parametrize("backend", [each for each in BACKENDS if each != "memory"])

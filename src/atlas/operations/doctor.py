@@ -18,11 +18,13 @@ from ..journal import EVENTS
 from ..journal.proof import disagreements
 from ..storage.collection import Collection
 from ..storage.health import Finding, health, shown
+from ..storage.migrating import standing
 from ..storage.protocol import Store, Transaction
 from ..storage.query import Query
-from ..storage.wrappers.around import StoreAround
+from ..storage.wrappers.around import path_of
 from ..work.collections import NOTES, TASKS
 from ..work.upkeep import Upkeep
+from . import data_migrations
 
 REPLAY_EVENTS = 100_000
 FREE_BYTES = 100 * 1024 * 1024
@@ -53,6 +55,7 @@ async def examine(atlas: Opened, *, is_full: bool = False) -> list[Finding]:
         ("store", lambda: _store(atlas.store)),
         ("file", lambda: _file(atlas.store)),
         ("integrity", lambda: _integrity(atlas.store)),
+        ("migrations", lambda: _migrations(atlas.store)),
         ("clock", lambda: _clock(atlas.store)),
         ("columns", lambda: _columns(atlas.store)),
         ("journal", lambda: _journal(atlas.store, is_full=is_full)),
@@ -93,16 +96,8 @@ async def _store(store: Store) -> list[Finding]:
     return [Finding(first.name, first.status, what, first.what_to_do), *rest]
 
 
-def _path(store: Store) -> Path | None:
-    """Return where the store inside all wrappers lies, None where that is no file."""
-    while isinstance(store, StoreAround):
-        store = store.inner
-    path = getattr(store, "path", None)
-    return None if path is None else Path(path)
-
-
 async def _file(store: Store) -> list[Finding]:
-    path = _path(store)
+    path = path_of(store)
     return [] if path is None else [*_mode(path), _location(path), _space(path), _turn(path)]
 
 
@@ -164,6 +159,15 @@ async def _integrity(store: Store) -> list[Finding]:
         hint = "Take a copy of the file, then restore a backup, or export what can be read into a new store."
         return [Finding("integrity", "error", _some(wrong), hint)]
     return [Finding("integrity", "ok", "every page, index and reference is sound, the schema as Atlas made it")]
+
+
+async def _migrations(store: Store) -> list[Finding]:
+    found = await standing(store, data_migrations.MIGRATIONS, kept=data_migrations.InJournal(actor=None, source=None))
+    if found.waiting:
+        what = ", ".join(f"{number} {name}" for number, name in found.waiting)
+        hint = "`atlas store migrate` does them, after a copy."
+        return [Finding("migrations", "warning", f"data migrations wait: {what}", hint)]
+    return [Finding("migrations", "ok", f"{len(found.applied)} data migrations were done, none waits")]
 
 
 def _some(lines: list[str]) -> str:

@@ -19,7 +19,7 @@ from .data_migration import Applied, DataMigration, InCollection, Kept
 from .place import made_beside, prepare_folder, taken
 from .protocol import Store, Transaction
 from .query import Query
-from .wrappers.around import StoreAround, TransactionAround
+from .wrappers.around import TransactionAround, path_of
 
 R = TypeVar("R")
 
@@ -326,7 +326,7 @@ async def _copied(
     store: Store, target: Path | None, collections: Sequence[Collection[Any]], before: int, tell: Tell | None
 ) -> Path | None:
     """Copy the records as they are; returns the new file, None where there is nothing that outlasts the process."""
-    path = _path(store)
+    path = path_of(store)
     if path is not None:
         if target is None:
             stamp = await store.read(lambda tx: f"{tx.now:%Y%m%dT%H%M%S%f}Z")
@@ -341,13 +341,6 @@ async def _copied(
             hint="Name a file for it that does not exist yet, or migrate without a copy.",
         )
     return await _copied_into(target, store, collections, tell)
-
-
-def _path(store: Store) -> Path | None:
-    while isinstance(store, StoreAround):
-        store = store.inner
-    path = getattr(store, "path", None)
-    return None if path is None else Path(path)
 
 
 async def _copied_into(target: Path, store: Store, collections: Sequence[Collection[Any]], tell: Tell | None) -> Path:

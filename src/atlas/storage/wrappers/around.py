@@ -90,6 +90,14 @@ def versioned(store: Store) -> Versioned | None:
     return store if isinstance(store, Versioned) else None
 
 
+def path_of(store: Store) -> Path | None:
+    """Return where the store inside all wrappers lies, None where that is no file."""
+    while isinstance(store, StoreAround):
+        store = store.inner
+    path = getattr(store, "path", None)
+    return None if path is None else Path(path)
+
+
 def is_faithful(store: Store) -> bool:
     """Say whether just what is written goes into the store inside all wrappers."""
     while isinstance(store, StoreAround):
