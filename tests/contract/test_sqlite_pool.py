@@ -92,10 +92,10 @@ def numbers(pool: ReaderPool) -> tuple[int, ...]:
     return tuple(found[name] for name in ("size", "total", "active", "idle", "waiting"))
 
 
-async def settled(pool: ReaderPool) -> None:
-    """Wait until no reader is active: a caller has its answer a moment before."""
+async def settled(pool: ReaderPool, *, active: int = 0) -> None:
+    """Wait until no more readers are active: a caller has its answer a moment before."""
     async with asyncio.timeout(PATIENCE):
-        while pool.figures()["active"]:  # noqa: ASYNC110 - threads tell no event loop
+        while pool.figures()["active"] > active:  # noqa: ASYNC110 - threads tell no event loop
             await asyncio.sleep(0)
 
 
@@ -155,18 +155,24 @@ async def test_a_pool_grows_at_once(store: SqliteStore) -> None:
 
 
 async def test_a_pool_shrinks_as_reads_end(store: SqliteStore) -> None:
-    """None is cut short, and idle connections are given back at once."""
-    store.pool.resize(4)
-    with gated() as gate:
-        reads = [store.pool.submit(gate.read) for _ in range(6)]
-        gate.wait(4)
-        store.pool.resize(1)
-        assert numbers(store.pool) == (1, 4, 4, 0, 2)
-        gate.open()
+    """None is cut short, none is begun beyond the new size, and idle connections are given back at once."""
+    pool = store.pool
+    pool.resize(4)
+    with gated() as first, gated() as second:
+        reads = [pool.submit(first.read) for _ in range(4)]
+        first.wait(4)
+        reads += [pool.submit(second.read) for _ in range(2)]
+        pool.resize(1)
+        assert numbers(pool) == (1, 4, 4, 0, 2)
+        first.open()
+        second.wait(1)
+        await settled(pool, active=1)
+        assert numbers(pool) == (1, 1, 1, 0, 1)
+        second.open()
         assert [read.result(PATIENCE) for read in reads] == [1] * 6
-    await settled(store.pool)
-    assert numbers(store.pool) == (1, 1, 0, 1, 0)
-    assert store.pool.submit(count).result(PATIENCE) == 1
+    await settled(pool)
+    assert numbers(pool) == (1, 1, 0, 1, 0)
+    assert pool.submit(count).result(PATIENCE) == 1
 
 
 async def test_a_size_out_of_bounds_is_refused(store: SqliteStore) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from atlas.errors import ConfigError
 from atlas.storage.locking import WriterLock
 from atlas.storage.open import open_store
-from atlas.storage.protocol import Store
+from atlas.storage.protocol import Store, Transaction
 from atlas.storage.query import Query
 from atlas.storage.sqlite import SqliteSettings, SqliteStore, settings
 from atlas.testing.samples import COLLECTIONS, PARTS, fill, ids, part
@@ -229,26 +228,32 @@ async def test_waiting_for_the_turn_is_counted(tmp_path: Path) -> None:
     await store.close()
 
 
+def _work(tx: Transaction) -> None:
+    """Keep the connection busy, but not for as long as would be taken elsewhere."""
+    connection = tx._session._connection  # type: ignore[attr-defined]
+    connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT max(i) FROM n"
+    ).fetchall()
+
+
 async def test_asking_for_figures_disturbs_nobody(tmp_path: Path) -> None:
     """SQLite's connections are used by one thread at a time; the one that asks could be taken for a second."""
     store = await opened(tmp_path)
     await fill(store, [part(f"p{i}") for i in range(20)])
-    is_done = threading.Event()
 
     async def busy() -> None:
-        number = 0
-        while not is_done.is_set():
-            number += 1
-            await asyncio.gather(*(fill(store, [part("p0", size=number)]) for _ in range(3)), ids(store))
+        for number in range(15):
+            writes = (fill(store, [part("p0", size=number)]) for _ in range(3))
+            await asyncio.gather(*writes, *(store.read(_work) for _ in range(20)))
 
     def elsewhere() -> None:
         asyncio.run(busy())
 
     threads = [asyncio.ensure_future(asyncio.to_thread(elsewhere)) for _ in range(2)]
-    long = [store.pool.submit(lambda tx: tx.count(Query(PARTS))) for _ in range(300)]
-    for _ in range(300):
+    long = [store.pool.submit(lambda tx: tx.count(Query(PARTS))) for _ in range(100)]
+    while not all(thread.done() for thread in threads):
         await file_of(store)
-    is_done.set()
+        await asyncio.sleep(0)
     await asyncio.gather(*threads)
     assert {read.result() for read in long} == {20}
     await store.close()

@@ -146,8 +146,6 @@ class ReaderPool:
                 self._changed.wait()
             if not self._waiting or len(self._readers) > self._size:
                 self._readers.remove(reader)
-                # It may have been woken for a read that another one has to take now.
-                self._changed.notify()
                 return None
             reader.is_active = True
             return self._waiting.popleft()
