@@ -46,7 +46,7 @@ def schema_of(collection: Collection[Any]) -> list[str]:
             for field in collection.unique
         ),
         *(_index(collection, fields) for fields in collection.indexes),
-        *(_list_table(name, field) for field in collection.lists),
+        *(_list_table(collection, field) for field in collection.lists),
         *([_text_table(name)] if collection.text else []),
     ]
 
@@ -81,9 +81,10 @@ def _shape(collection: Collection[Any], fields: tuple[str, ...]) -> str:
     return " ".join(str(count) for count in counts)
 
 
-def _list_table(name: str, field: str) -> str:
+def _list_table(collection: Collection[Any], field: str) -> str:
+    kind = "INTEGER" if collection.sequence else "TEXT"
     return (
-        f'CREATE TABLE {quoted(f"{name}__{field}")} (\n  "value" TEXT NOT NULL,\n  "key" TEXT NOT NULL,\n'
+        f'CREATE TABLE {quoted(f"{collection.name}__{field}")} (\n  "value" TEXT NOT NULL,\n  "key" {kind} NOT NULL,\n'
         '  PRIMARY KEY ("value", "key")\n) STRICT, WITHOUT ROWID'
     )
 
@@ -379,7 +380,7 @@ def _match(compiler: Compiler, part: Compare) -> str:
         return "(0)"
     table = quoted(f"{collection.name}__text")
     compiler.parameters.append(asked)
-    return f'({quoted(collection.name)}."n" IN (SELECT rowid FROM {table} WHERE {table} MATCH ?))'
+    return f"({quoted(collection.name)}.rowid IN (SELECT rowid FROM {table} WHERE {table} MATCH ?))"
 
 
 _COMPARE: dict[str, Callable[[Compiler, Compare], str]] = {

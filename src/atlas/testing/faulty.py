@@ -169,6 +169,14 @@ class _GivesNumbersAgain(MemorySession):
         super().append(collection, records)
 
 
+@_breaks("what_was_appended_is_found_by_its_lists_and_words")
+class _IndexesNoAppends(MemorySession):
+    def append(self, collection: Collection[T], records: Sequence[T]) -> None:
+        super().append(collection, records)
+        for field in collection.lists:
+            self._state.tables[collection.name].indexes[field].clear()
+
+
 # Many callers
 
 

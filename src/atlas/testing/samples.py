@@ -46,6 +46,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     number: int = 0
     text: str
     by: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 KINDS = ("plain", "odd", "rare")
@@ -65,7 +66,7 @@ MARKERS = ("me", "you")
 MARKS = Collection(
     "marks", Mark, key="number", columns=("by",), indexes=(("by",),), values={"by": MARKERS}, sequence=True
 )
-ECHOES = Collection("echoes", Mark, key="number", sequence=True)
+ECHOES = Collection("echoes", Mark, key="number", lists=("tags",), text=("text",), sequence=True)
 COLLECTIONS: Sequence[Collection[Any]] = (PARTS, COUNTERS, MARKS, ECHOES)
 
 _DAY = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)

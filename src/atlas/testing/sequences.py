@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from ..storage.protocol import Store, Transaction
-from ..storage.query import Query, eq
+from ..storage.query import Query, contains, eq, match
 from .laws import Place, Stopped, law, stop
 from .samples import ECHOES, MARKS, PARTS, Mark, fill, marks, numbered, part, rows
 
@@ -150,3 +150,22 @@ async def numbers_go_on_after_reopening(place: Place) -> None:
     store = await place.open()
     assert await store.read(lambda tx: (tx.seq, tx.get(PARTS, "a"))) == (2, part("a"))
     assert await marks(store, "c") == 3
+
+
+@law
+async def what_was_appended_is_found_by_its_lists_and_words(place: Place) -> None:
+    """A sequence is searched like any other collection."""
+    store = await place.open()
+    texts = ("a red house", "the blue house", "nothing")
+
+    def work(tx: Transaction) -> None:
+        for text in texts:
+            tx.append(ECHOES, Mark(text=text, tags=tuple(text.split()[1:2])))
+
+    await store.transact(work)
+    await store.transact(lambda tx: tx.append(ECHOES, Mark(text="red again", tags=("red",))))
+    found = Query(ECHOES).select("number")
+    assert await rows(store, found.where(contains("tags", "red"))) == [(1,), (4,)]
+    assert await rows(store, found.where(match("house"))) == [(1,), (2,)]
+    assert await rows(store, found.where(match("red hou"))) == [(1,)]
+    assert await store.verify() == []

@@ -102,13 +102,16 @@ class SqliteSession:
     def append(self, collection: Collection[R], records: Sequence[R]) -> None:
         """See Session."""
         self.has_written = True
-        rows = []
+        rows, sides = [], []
         for record in records:
             self.seq += 1
             numbered = msgspec.structs.replace(record, **{collection.key: self.seq})  # type: ignore[type-var]
             rows.append(_row(collection, self.seq, numbered))
+            sides += _sides(collection, self.seq, None, numbered)
         try:
             self._run(_insert(collection), rows)
+            for _, text, row in sides:
+                self._run(text, [row])
         except apsw.ConstraintError as error:
             raise _constraint(error, [(collection, record) for record in records]) from error
 
@@ -212,6 +215,12 @@ def _statements(write: Write) -> list[_Statement]:
         made.append((1, _insert(collection), _row(collection, key, after)))
     else:
         made.append((1, *_update(collection, key, before, after)))
+    return made + _sides(collection, key, before, after)
+
+
+def _sides(collection: Collection[Any], key: Any, before: Any, after: Any) -> list[_Statement]:
+    """Return what the tables of lists and words come to."""
+    made: list[_Statement] = []
     for field in collection.lists:
         made += _list_statements(collection, field, key, before, after)
     if collection.text:
@@ -237,7 +246,7 @@ def _text_statements(collection: Collection[Any], key: Any, before: Any, after: 
     if old == new:
         return []
     table, rows = quoted(f"{collection.name}__text"), quoted(collection.name)
-    place = f'(SELECT "n" FROM {rows} WHERE "key" = ?)'
+    place = f'(SELECT rowid FROM {rows} WHERE "key" = ?)'
     made: list[_Statement] = []
     if old:
         made.append((0, f"DELETE FROM {table} WHERE rowid = {place}", (key,)))
