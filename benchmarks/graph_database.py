@@ -34,7 +34,9 @@ SCHEMA = (
     "CREATE REL TABLE Edge(FROM Node TO Node, id STRING, kind STRING, data STRING)",
 )
 REACHED = """
-WITH RECURSIVE found(key) AS (VALUES ('0') UNION SELECT e."target" FROM found JOIN "edge" AS e ON e."source" = found.key)
+WITH RECURSIVE found(key) AS (
+  VALUES ('0') UNION SELECT e."target" FROM found JOIN "edge" AS e ON e."source" = found.key
+)
 SELECT count(*) - 1 FROM found
 """
 TRIANGLES = """
