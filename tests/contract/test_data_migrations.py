@@ -21,6 +21,7 @@ from atlas.errors import (
     StorageError,
     StoreFormatError,
     StoreNewerError,
+    StoreReadOnlyError,
 )
 from atlas.storage import overlay
 from atlas.storage.collection import Collection
@@ -29,7 +30,7 @@ from atlas.storage.migrating import Migrated, migrate, standing
 from atlas.storage.protocol import Store, Transaction
 from atlas.storage.query import Query, eq, ge
 from atlas.storage.sqlite import SqliteStore
-from atlas.storage.wrappers import CachedStore
+from atlas.storage.wrappers import CachedStore, ReadOnlyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -133,6 +134,10 @@ async def migrated(store: Store, migrations: Sequence[DataMigration] = MIGRATION
 async def contents(store: Store) -> Any:
     """Return everything that is in the store, and the last number."""
     return await store.read(lambda tx: ({c.name: tx.query(Query(c)) for c in COLLECTIONS}, tx.seq))
+
+
+def copies_in(folder: Path) -> list[Path]:
+    return list(folder.glob("*before-migration*"))
 
 
 def mode_of(path: Path) -> int:
@@ -392,6 +397,35 @@ async def test_a_copy_of_a_store_inside_a_wrapper_lies_beside_its_file(tmp_path:
     await store.close()
 
 
+async def test_a_store_that_can_only_be_read_is_not_copied_either(tmp_path: Path) -> None:
+    """Nothing is left of what cannot be done."""
+    writable = SqliteStore(tmp_path / "a.db", COLLECTIONS)
+    store = ReadOnlyStore(writable)
+    await store.open()
+    await fill(writable)
+    with pytest.raises(StoreReadOnlyError):
+        await migrate(store, MIGRATIONS)
+    assert copies_in(tmp_path) == []
+    assert (await standing(store, MIGRATIONS)).waiting[0] == (1, "split names")
+    await store.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "file"])
+async def test_processes_at_once_do_each_step_once(kind: str, spots: Spots) -> None:
+    """Every program of a team is started anew after the release, at the same moment."""
+    spot = spots.new(kind)
+    store = spot.make(COLLECTIONS)
+    await store.open()
+    await fill(store)
+    command = [sys.executable, "-c", AT_ONCE, spot.url]
+    place = Path(__file__).parents[2]
+    running = [await asyncio.create_subprocess_exec(*command, cwd=place, stdout=subprocess.PIPE) for _ in range(3)]
+    told = [(await process.communicate())[0].decode().split() for process in running]
+    assert sorted(number for numbers in told for number in numbers) == ["1", "2", "3", "4", "5", "6"]
+    assert await store.read(lambda tx: tx.count(Query(LINES).where(eq("text", "names were split")))) == 6
+    await store.close()
+
+
 async def test_pages_give_every_record_once_whatever_is_done_to_them(store: Store) -> None:
     """Records that are rewritten, removed or added behind a walk do not send it in circles."""
 
@@ -468,6 +502,23 @@ def test_a_step_without_a_source_says_its_revision() -> None:
     assert DataMigration(1, "one", split_names).checksum == DataMigration(1, "one", split_names, forget_last).checksum
     assert DataMigration(1, "one", split_names).checksum != DataMigration(1, "one", forget_last).checksum
 
+
+AT_ONCE = """
+import asyncio, sys
+from tests.contract.test_data_migrations import COLLECTIONS, remember
+from atlas.storage.data_migration import DataMigration
+from atlas.storage.migrating import migrate
+from atlas.storage.open import open_store
+
+async def main():
+    store = open_store(sys.argv[1], COLLECTIONS)
+    await store.open()
+    done = await migrate(store, [DataMigration(n, f"step {n}", remember) for n in range(1, 7)], is_copied=False)
+    print(*(step.number for step in done.steps))
+    await store.close()
+
+asyncio.run(main())
+"""
 
 KILLED = """
 import asyncio, os, sys

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from ..errors import AtlasError, ConflictError, InputError, StoreFormatError, StoreNewerError
+from ..errors import AtlasError, ConflictError, InputError, StoreFormatError, StoreNewerError, StoreReadOnlyError
 from .collection import Collection
 from .copying import Tell, copy_store
 from .data_migration import Applied, DataMigration, InCollection, Kept
@@ -94,6 +94,8 @@ async def migrate(
         steps = await _rehearsed(store, way, timeout)
         ends = [step.number - (step.direction == "up") for step in steps if step.found]
         return Migrated(before=before, after=ends[0] if ends else goal, steps=steps, copy=None, is_dry_run=True)
+    if way and not store.capabilities.is_writable:
+        raise StoreReadOnlyError(f"{store.url} cannot be written")
     copy = await _copied(store, copy_to, collections, before, tell) if way and is_copied else None
     steps = ()
     for done, stage in enumerate(way, 1):
