@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from atlas.storage.attributes import ENTITIES, AttributeIndex
+from atlas.storage.bulk import bulk_load
 from atlas.storage.collection import Collection
 from atlas.storage.file import FileStore
 from atlas.storage.graph import GRAPH, Edge, Graph, Node
@@ -80,54 +80,41 @@ async def memory(bench: Bench) -> Measured:
     return Measured(1 / mine, 1 / theirs, "/s", theirs / mine)
 
 
-@row(
-    "file-write",
-    "one durable write to a JSON file",
-    against="the same line appended to a file and synced",
-    goal=at_least(0.5),
-    is_bar=False,
-)
-async def file_write(bench: Bench) -> Measured:
-    line = msgspec.json.encode({"put": {"thing": [Thing(id="000000")]}}) + b"\n"
-    handle = os.open(bench.place("raw.log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+async def things(count: int, *, start: int = 0) -> AsyncIterator[Thing]:
+    """Yield so many records as a source."""
+    for number in range(count):
+        yield Thing(id=f"{start + number:06}", number=number)
 
-    async def raw() -> float:
-        begun = time.perf_counter()
-        for _ in range(ONE_BY_ONE):
-            os.write(handle, line)
-            os.fdatasync(handle)
-        return (time.perf_counter() - begun) / ONE_BY_ONE
 
-    try:
-        async with lasting(FileStore(bench.place("w.json"), [THINGS])) as store:
-            mine, best = await alternate(lambda: singly(store, ONE_BY_ONE), raw)
-    finally:
-        os.close(handle)
-    return Measured(1 / mine, 1 / best, "/s", best / mine)
+async def loaded(store: Store, count: int, *, start: int = 0) -> float:
+    """Load so many records from a source; returns the seconds of one."""
+    begun = time.perf_counter()
+    await bulk_load(store, THINGS, things(count, start=start))
+    return (time.perf_counter() - begun) / count
 
 
 async def _bulk(store: Store) -> Measured:
     starts = iter(range(0, 10_000_000, BULK))
     async with lasting(store):
         mine, best = await alternate(
-            lambda: together(store, BULK, start=next(starts)),
+            lambda: loaded(store, BULK, start=next(starts)),
             lambda: singly(store, ONE_BY_ONE, start=next(starts)),
             rounds=3,
         )
     return Measured(1 / mine, 1 / best, "/s", best / mine)
 
 
-@row("bulk-sqlite", "5,000 records in one transaction, SQLite", against="one by one", goal=at_least(10))
+@row("bulk-sqlite", "5,000 records by `bulk_load`, SQLite", against="one by one", goal=at_least(10))
 async def bulk_sqlite(bench: Bench) -> Measured:
     return await _bulk(SqliteStore(bench.place("b.db"), [THINGS]))
 
 
-@row("bulk-file", "5,000 records in one transaction, JSON file", against="one by one", goal=at_least(10))
+@row("bulk-file", "5,000 records by `bulk_load`, JSON file", against="one by one", goal=at_least(10))
 async def bulk_file(bench: Bench) -> Measured:
     return await _bulk(FileStore(bench.place("b.json"), [THINGS]))
 
 
-@row("bulk-postgres", "5,000 records in one transaction, PostgreSQL", against="one by one", goal=at_least(10))
+@row("bulk-postgres", "5,000 records by `bulk_load`, PostgreSQL", against="one by one", goal=at_least(10))
 async def bulk_postgres(_bench: Bench) -> Measured:
     async with _postgres() as url:
         from atlas.storage.postgres import PostgresStore
@@ -135,9 +122,9 @@ async def bulk_postgres(_bench: Bench) -> Measured:
         return await _bulk(PostgresStore(url, [THINGS]))
 
 
-@row("bulk-redis", "5,000 records in one transaction, Redis", against="one by one", goal=at_least(10))
-async def bulk_redis(bench: Bench) -> Measured:
-    async with _redis(bench.folder) as url:
+@row("bulk-redis", "5,000 records by `bulk_load`, Redis", against="one by one", goal=at_least(10))
+async def bulk_redis(_bench: Bench) -> Measured:
+    async with redis_server() as url:
         from atlas.storage.redis import RedisStore
 
         return await _bulk(RedisStore(url, [THINGS]))
@@ -173,39 +160,6 @@ async def postgres_write(_bench: Bench) -> Measured:
                 mine, best = await alternate(lambda: singly(store, ONE_BY_ONE), raw)
         finally:
             connection.close()
-    return Measured(1 / mine, 1 / best, "/s", best / mine)
-
-
-@row(
-    "redis-write",
-    "one durable write to Redis",
-    against="a pipeline putting the same record, its index and an event",
-    goal=at_least(0.7),
-)
-async def redis_write(bench: Bench) -> Measured:
-    async with _redis(bench.folder) as url:
-        import redis
-
-        from atlas.storage.redis import RedisStore
-
-        client = redis.Redis(unix_socket_path=url.removeprefix("unix://").partition("?")[0])
-        text = msgspec.json.encode(Thing(id="0"))
-
-        async def raw() -> float:
-            begun = time.perf_counter()
-            for number in range(ONE_BY_ONE):
-                with client.pipeline(transaction=True) as pipe:
-                    pipe.hset("raw:things", f"{number:06}", text)
-                    pipe.zadd("raw:by_number", {f"{number}\0{number:06}": 0})
-                    pipe.xadd("raw:feed", {"seq": number})
-                    pipe.execute()
-            return (time.perf_counter() - begun) / ONE_BY_ONE
-
-        try:
-            async with lasting(RedisStore(url, [THINGS])) as store:
-                mine, best = await alternate(lambda: singly(store, ONE_BY_ONE), raw)
-        finally:
-            client.close()
     return Measured(1 / mine, 1 / best, "/s", best / mine)
 
 
@@ -351,7 +305,7 @@ async def _postgres() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _redis(_folder: Path) -> AsyncIterator[str]:
+async def redis_server() -> AsyncIterator[str]:
     """Give the URL of a store on a server of its own that syncs every write."""
     try:
         from tests.contract.redis_servers import running
