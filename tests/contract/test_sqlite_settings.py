@@ -23,8 +23,8 @@ from atlas.testing.samples import COLLECTIONS, PARTS, fill, ids, part
 pytestmark = pytest.mark.anyio
 
 SETTINGS = [
-    ("cache=8M", "cache_size", -8192),
-    ("cache=65536", "cache_size", -64),
+    ("cache_size=8M", "cache_size", -8192),
+    ("cache_size=65536", "cache_size", -64),
     ("mmap=0", "mmap_size", 0),
     ("mmap=64K", "mmap_size", 65536),
     ("page_size=8192", "page_size", 8192),
@@ -74,9 +74,15 @@ async def test_a_setting_reaches_every_connection(tmp_path: Path, option: str, p
 
 async def test_the_settings_of_the_constructor_are_those_of_the_address(tmp_path: Path) -> None:
     """Whoever opens a store in a program has the same choices."""
-    options = "cache=1M&page_size=1024&mmap=0&busy_wait=1&checkpoint=7&soft_heap_limit=0&temp_store=file&readers=5"
+    options = "cache_size=1M&page_size=1024&mmap=0&busy_wait=1&checkpoint=7&soft_heap_limit=0&temp_store=file&readers=5"
     made = SqliteSettings(
-        cache=2**20, page_size=1024, mmap=0, busy_wait=timedelta(seconds=1), checkpoint=7, temp_store="file", readers=5
+        cache_size=2**20,
+        page_size=1024,
+        mmap=0,
+        busy_wait=timedelta(seconds=1),
+        checkpoint=7,
+        temp_store="file",
+        readers=5,
     )
     store = open_store(f"sqlite:///{tmp_path / 'a.db'}?{options}&synchronous=normal", COLLECTIONS)
     assert isinstance(store, SqliteStore)
@@ -88,7 +94,16 @@ async def test_the_settings_of_the_constructor_are_those_of_the_address(tmp_path
 @pytest.mark.parametrize(
     "option",
     [
-        *("cache=1K", "cache=65G", "cache=", "cache=-1", "cache=8m", "cache=8MB", "cache=x", f"cache={'9' * 20}"),
+        *(
+            "cache_size=1K",
+            "cache_size=65G",
+            "cache_size=",
+            "cache_size=-1",
+            "cache_size=8m",
+            "cache_size=8MB",
+            "cache_size=x",
+            f"cache_size={'9' * 20}",
+        ),
         *("mmap=-1", "mmap=2000G", "page_size=1000", "page_size=256", "page_size=131072", "page_size=None"),
         *("busy_wait=-1", "busy_wait=601", "busy_wait=5s", f"busy_wait={'9' * 20}", "busy_wait=nan", "busy_wait=1K"),
         *("checkpoint=0", "checkpoint=1K", "checkpoint=1000001", "soft_heap_limit=-1", "temp_store=disk"),
@@ -108,7 +123,7 @@ async def test_a_value_out_of_its_bounds_is_refused_with_them(tmp_path: Path, op
 @pytest.mark.parametrize(
     "given",
     [
-        *({"cache": 1}, {"page_size": 1}, {"mmap": -1}, {"busy_wait": timedelta(days=1)}, {"checkpoint": 0}),
+        *({"cache_size": 1}, {"page_size": 1}, {"mmap": -1}, {"busy_wait": timedelta(days=1)}, {"checkpoint": 0}),
         *({"soft_heap_limit": -1}, {"temp_store": "disk"}, {"readers": 100}),
     ],
 )
@@ -122,8 +137,8 @@ def test_the_constructor_refuses_the_same(given: dict[str, Any]) -> None:
 async def test_an_unknown_option_is_refused_with_those_there_are(tmp_path: Path) -> None:
     """A misspelt one would have no effect."""
     with pytest.raises(ConfigError) as refusal:
-        await opened(tmp_path, "cachesize=8M")
-    assert {"cache", "readers", "synchronous", "force"} <= set(refusal.value.bound)
+        await opened(tmp_path, "cache=8M")
+    assert {"cache_size", "readers", "synchronous", "force"} <= set(refusal.value.bound)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +161,7 @@ def test_the_cache_suits_the_machine(
         told.write_text(f"{limit}\n")
     monkeypatch.setattr(settings, "_LIMIT", told)
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": machine // 4096}.__getitem__)
-    assert SqliteSettings().cache == cache
+    assert SqliteSettings().cache_size == cache
 
 
 async def test_the_size_of_pages_is_that_of_a_new_file_and_of_copies(tmp_path: Path) -> None:
@@ -198,11 +213,11 @@ async def test_what_is_read_again_comes_from_the_cache(tmp_path: Path) -> None:
     store = await opened(tmp_path, "mmap=0")
     await store.read(lambda tx: tx.query(Query(PARTS)))
     cold = await file_of(store)
-    assert cold["cache_misses"] > 0
+    assert cold["cache_hit_rate"] < 1
     for _ in range(20):
         await store.read(lambda tx: tx.query(Query(PARTS)))
     warm = await file_of(store)
-    assert warm["cache_hits"] > cold["cache_hits"]
+    assert warm["cache_reads"] > cold["cache_reads"] > 0
     assert warm["cache_hit_rate"] > max(cold["cache_hit_rate"], 0.9)
     assert warm["memory_bytes"] > 0
     await store.close()

@@ -171,7 +171,7 @@ class Database:
         connection = apsw.Connection(name, flags=flags, vfs=self._vfs or None)
         connection.set_busy_timeout(self.settings.busy_millis)
         connection.execute(
-            f"PRAGMA cache_size = {-(self.settings.cache // 1024):d}; PRAGMA mmap_size = {self.settings.mmap:d};"
+            f"PRAGMA cache_size = {-(self.settings.cache_size // 1024):d}; PRAGMA mmap_size = {self.settings.mmap:d};"
             f"PRAGMA temp_store = {self.settings.temp_store}; "
             "PRAGMA trusted_schema = OFF; PRAGMA foreign_keys = ON"
         ).fetchall()  # a pragma that answers with a row would otherwise end the script there

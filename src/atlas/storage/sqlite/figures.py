@@ -64,9 +64,8 @@ def file_figures(database: Database, reader: apsw.Connection, pages: PageCounts,
     log_pages, moved = _log(database, reader)
     return {
         "page_size": reader.execute("PRAGMA page_size").get,
-        "cache_bytes": database.settings.cache,
-        "cache_hits": pages.hits,
-        "cache_misses": pages.misses,
+        "cache_bytes": database.settings.cache_size,
+        "cache_reads": pages.hits + pages.misses,
         "cache_hit_rate": round(pages.rate, 4),
         "memory_bytes": apsw.memory_used(),
         "mmap_bytes": reader.execute("PRAGMA mmap_size").get,

@@ -22,7 +22,7 @@ _SHARE = 512
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 _BOUNDS: Mapping[str, tuple[int, int, str]] = {
-    "cache": (2**16, 2**36, "64K to 64G"),
+    "cache_size": (2**16, 2**36, "64K to 64G"),
     "mmap": (0, 2**40, "0 to 1024G"),
     "busy_wait": (0, 600, "0 to 600 seconds"),
     "checkpoint": (1, 1_000_000, "1 to 1000000 pages"),
@@ -39,7 +39,7 @@ OPTIONS: Mapping[str, str] = {name: bound for name, (_, _, bound) in _BOUNDS.ite
 """What a URL may set, each with its bound in words."""
 
 
-def cache_size() -> int:
+def suitable_cache() -> int:
     """Return the bytes of cache that suit this machine, or the container this runs in: every connection has its own."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _LIMIT.read_text().strip() if _LIMIT.exists() else ""
@@ -55,7 +55,7 @@ class SqliteSettings(msgspec.Struct, frozen=True, kw_only=True):
     `soft_heap_limit` is SQLite's own and holds for the whole process; 0 leaves it as it is.
     """
 
-    cache: int = msgspec.field(default_factory=cache_size)
+    cache_size: int = msgspec.field(default_factory=suitable_cache)
     page_size: int | None = None
     mmap: int = 2**28
     busy_wait: timedelta = timedelta(seconds=5)
