@@ -119,6 +119,8 @@ class _Copy:
                 "the journal of the source has gaps; a copy would number it anew",
                 hint="Export and import the tasks instead, which begins a new journal.",
             )
+        if present_seq > seq:
+            raise ConflictError(f"the target has gone on to {present_seq}, the source ends at {seq}", hint=_EMPTY)
         if present_seq:
             await self._check_origin(present_seq)
             if is_kept and sum(present[c.name] for c in self.sequences) != present_seq:
