@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 import pytest
+from tests.guards.sources import names_in, pages, section, tables
 
 from atlas.errors import ConfigError
 from atlas.storage.locking import WriterLock
@@ -34,6 +35,12 @@ SETTINGS = [
     ("temp_store=memory", "temp_store", 2),
     ("soft_heap_limit=1G", "soft_heap_limit", 2**30),
 ]
+
+FIGURES = {
+    *("page_size", "cache_bytes", "mmap_bytes", "cache_reads", "cache_hit_rate", "memory_bytes"),
+    *("log_bytes", "log_pages", "log_pages_moved", "checkpoints"),
+    *("lock_waits", "lock_wait_seconds", "lock_wait_longest_seconds"),
+}
 
 
 @pytest.fixture
@@ -139,6 +146,16 @@ async def test_an_unknown_option_is_refused_with_those_there_are(tmp_path: Path)
     with pytest.raises(ConfigError) as refusal:
         await opened(tmp_path, "cache=8M")
     assert {"cache_size", "readers", "synchronous", "force"} <= set(refusal.value.bound)
+
+
+def test_the_page_tells_of_every_option_and_figure() -> None:
+    """With the bounds in force; a store's figures without a meaning help nobody."""
+    options, figures = tables(section(pages()["docs/backends.md"], "SQLite"))
+    told = {names_in(row[0])[0]: row[2] for row in options[1:]}
+    assert set(told) == {*settings.OPTIONS, "synchronous", "force"}
+    plain = {name: bound for name, bound in settings.OPTIONS.items() if name not in {"page_size", "temp_store"}}
+    assert {name: told[name] for name in plain} == plain
+    assert {name for row in figures[1:] for name in names_in(row[0])} == FIGURES
 
 
 @pytest.mark.parametrize(
@@ -283,5 +300,6 @@ async def test_a_file_that_cannot_be_written_has_figures_too(tmp_path: Path) -> 
     store = await opened(tmp_path)
     assert not store.capabilities.is_writable
     found = await file_of(store)
+    assert set(found) == FIGURES
     assert (found["log_pages"], found["checkpoints"], found["page_size"]) == (0, 0, 4096)
     await store.close()
