@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
+from tests.contract.kinds import BACKENDS, Spots
 
 from atlas.errors import InputError
-from atlas.storage.explaining import Explains, explain
-from atlas.storage.memory import MemoryStore
-from atlas.storage.protocol import Store
+from atlas.storage.explaining import Plan, explain
+from atlas.storage.protocol import Store, Transaction
 from atlas.storage.query import Query, eq, glob, like
-from atlas.storage.sqlite import SqliteStore
 from atlas.testing.samples import COLLECTIONS, COUNTERS, PARTS, Counter, part
 
 pytestmark = pytest.mark.anyio
+
+PLENTY = 2_000
 
 
 @pytest.fixture
@@ -23,11 +23,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(anyio_backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore(COLLECTIONS) if request.param == "memory" else SqliteStore(tmp_path / "e.db", COLLECTIONS)
+@pytest.fixture(params=(*BACKENDS, "cached-memory", "observed-sqlite"))
+async def store(anyio_backend: str, request: pytest.FixtureRequest, spots: Spots) -> AsyncIterator[Store]:
+    """A store of so many records that a planner prefers an index to looking at all of them."""
+    made: Store = spots.maker(request.param)(COLLECTIONS)
     await made.open()
-    parts = [part(f"p{n:03}", path=f"a/p{n:03}", kind="odd" if n % 10 == 0 else "plain", size=n) for n in range(200)]
+    parts = [part(f"p{n:04}", path=f"a/p{n:04}", kind="odd" if n % 10 == 0 else "plain", size=n) for n in range(PLENTY)]
     await made.transact(lambda tx: tx.put_many(PARTS, parts))
     await made.transact(lambda tx: tx.put_many(COUNTERS, [Counter(id=str(n)) for n in range(50)]))
     await made.maintain()
@@ -36,8 +37,7 @@ async def store(anyio_backend: str, request: pytest.FixtureRequest, tmp_path: Pa
 
 
 async def test_a_unique_value_is_looked_up(store: Store) -> None:
-    assert isinstance(store, Explains)
-    plan = await explain(store, Query(PARTS).where(eq("path", "a/p001")))
+    plan = await explain(store, Query(PARTS).where(eq("path", "a/p0001")))
     assert [step.kind for step in plan.steps if step.kind in {"scan", "index"}] == ["index"]
     assert plan.indexes
     assert "path" in plan.indexes[0]
@@ -49,7 +49,7 @@ async def test_an_index_narrows_and_a_field_without_one_does_not(store: Store) -
     wide = await explain(store, Query(PARTS).where(like("note", "%x%")))
     assert narrow.steps[0].kind == "index"
     assert wide.steps[0].kind == "scan"
-    assert wide.steps[0].rows == 200
+    assert wide.steps[0].rows == PLENTY
     assert narrow.cost < wide.cost
 
 
@@ -66,3 +66,15 @@ async def test_a_join_is_a_step(store: Store) -> None:
 async def test_a_question_about_nothing_is_refused(store: Store) -> None:
     with pytest.raises(InputError):
         await explain(store, Query(PARTS).where(eq("colour", "red")))
+
+
+async def test_a_plan_inside_a_transaction_counts_what_it_wrote(store: Store) -> None:
+    """And says what would be done then and there."""
+
+    def work(tx: Transaction) -> tuple[Plan, int]:
+        tx.put(PARTS, part("new", path="b/new", kind="odd"))
+        return tx.explain(Query(PARTS).where(eq("path", "b/new"))), len(tx.query(Query(PARTS).where(eq("kind", "odd"))))
+
+    plan, odd = (await store.transact(work)).value
+    assert plan.indexes
+    assert odd == PLENTY // 10 + 1

@@ -76,6 +76,7 @@ class Recording:
         self.query = tx.query
         self.count = tx.count
         self.aggregate = tx.aggregate
+        self.explain = tx.explain
         self.append = tx.append
         self.start_over = tx.start_over
         self.savepoint = tx.savepoint

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Literal
 
 import msgspec
 
-from .protocol import Store, Transaction
-from .query import Query, check_query
+from .protocol import Store
+from .query import Query
 
 Kind = Literal["scan", "index", "join", "filter", "sort"]
 
@@ -39,23 +38,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return sum(step.rows * (2 if step.kind == "sort" else 1) for step in self.steps)
 
 
-@runtime_checkable
-class Explains(Protocol):
-    """A store that knows how it would answer."""
-
-    async def explain(self, query: Query[Any]) -> tuple[Step, ...]:
-        """Return the steps on the query's own collection."""
-        ...
-
-
 async def explain(store: Store, query: Query[Any]) -> Plan:
-    """Return the plan of a query, joins included; raises InputError for what no collection has."""
-    check_query(query)
+    """Return how a store would answer a query now; raises InputError for what no collection has."""
+    return await store.read(lambda tx: tx.explain(query))
+
+
+def planned(query: Query[Any], steps_of: Callable[[Query[Any]], tuple[Step, ...]]) -> Plan:
+    """Return the plan of a query, joins included, from the steps that a backend takes on one collection."""
     own = msgspec.structs.replace(query, joins=(), kept=None)
-    if query.joins:
-        own = Query(query.collection)
-    steps = await store.explain(own) if isinstance(store, Explains) else await _by_counting(store, own)
-    made = list(steps)
+    made = list(steps_of(Query(query.collection) if query.joins else own))
     for join in query.joins:
         index = join.key if join.key in _indexed(join.collection) else None
         made.append(Step(kind="join", collection=join.collection.name, index=index, rows=made[-1].rows if made else 0))
@@ -69,15 +60,6 @@ def _indexed(collection: Any) -> set[str]:
     return {collection.key, *collection.unique, *leading}
 
 
-async def _by_counting(store: Store, query: Query[Any]) -> tuple[Step, ...]:
-    """Return the steps of a store that does not tell: everything is looked at, and counted."""
-
-    def count(tx: Transaction) -> int:
-        return tx.count(Query(query.collection))
-
-    return looked_at(query, await store.read(count), None, rows=None)
-
-
 def looked_at(query: Query[Any], total: int, index: str | None, rows: int | None) -> tuple[Step, ...]:
     """Return the steps of a store that goes through records in memory: all of them, or those that an index leaves."""
     name = query.collection.name
@@ -87,24 +69,3 @@ def looked_at(query: Query[Any], total: int, index: str | None, rows: int | None
         steps.append(Step(kind="filter", collection=name, rows=touched))
     steps.append(Step(kind="sort", collection=name, rows=touched))
     return tuple(steps)
-
-
-_DETAIL = re.compile(
-    r"(?P<kind>SCAN|SEARCH) (?P<table>\S+)(?: USING (?:(?:COVERING )?INDEX (?P<index>\S+)|(?P<key>.*)))?"
-)
-
-
-def steps_of(details: Sequence[str], query: Query[Any], rows: dict[str, int], total: int) -> tuple[Step, ...]:
-    """Read the lines of SQLite's EXPLAIN QUERY PLAN; `rows` are the usual rows for one value of each index."""
-    made = []
-    for detail in details:
-        found = _DETAIL.match(detail)
-        if found is not None:
-            index = found["index"] or ("key" if found["key"] else None)
-            if found["kind"] == "SEARCH":
-                made.append(Step(kind="index", collection=found["table"], index=index, rows=rows.get(index or "", 1)))
-            else:
-                made.append(Step(kind="scan", collection=found["table"], index=index, rows=total))
-        elif "TEMP B-TREE" in detail:
-            made.append(Step(kind="sort", collection=query.collection.name, rows=made[-1].rows if made else total))
-    return tuple(made)

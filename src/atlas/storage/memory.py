@@ -16,12 +16,10 @@ import msgspec
 from ..errors import InputError, StorageError, StoreBusyError, StoreClosedError
 from .clock import utc_now
 from .collection import Collection
-from .explaining import Step
 from .listeners import Listeners
 from .memory_session import MemorySession, State
 from .overlay import Overlay
 from .protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
-from .query import Query
 from .slow import SlowQueries
 
 T = TypeVar("T")
@@ -175,12 +173,6 @@ class MemoryStore:
             for key, record in records.items():
                 state.tables[name].put(key, record)
         return state
-
-    async def explain(self, query: Query[Any]) -> tuple[Step, ...]:
-        """See Explains."""
-        await asyncio.sleep(0)
-        with self._turn(DEFAULT_TIMEOUT):
-            return self._state.explain(query)
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store. There is nothing to give back; the size is that of the records as JSON."""

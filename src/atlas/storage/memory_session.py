@@ -168,6 +168,10 @@ class MemorySession:
         """See Session."""
         return select_rows(query, self.candidates)
 
+    def explain(self, query: Query[Any]) -> tuple[Step, ...]:
+        """See Session."""
+        return self._state.explain(query)
+
     def count(self, query: Query[Any]) -> int:
         """See Session."""
         return count_rows(query, self.candidates)

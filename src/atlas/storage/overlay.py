@@ -16,6 +16,7 @@ from .ids import new_id
 from .query import Both, Compare, Either, Negate, Query, check_query
 
 if TYPE_CHECKING:
+    from .explaining import Plan, Step
     from .slow import SlowQueries
 
 R = TypeVar("R")
@@ -68,6 +69,10 @@ class Session(Protocol):
 
     def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
         """Aggregate what was flushed."""
+        ...
+
+    def explain(self, query: Query[Any]) -> tuple[Step, ...]:
+        """Return the steps by which a query without joins would be answered."""
         ...
 
     def write(self, writes: Sequence[Write]) -> None:
@@ -286,6 +291,13 @@ class Overlay:
             rows = self._session.aggregate(query)
         self._note(query, asked, len(rows))
         return rows
+
+    def explain(self, query: Query[Any]) -> Plan:
+        """See Transaction."""
+        from .explaining import planned
+
+        self._prepare(query)
+        return planned(query, self._session.explain)
 
     def _note(self, query: Query[Any], asked: float, rows: int) -> None:
         if self._slow is not None:

@@ -25,6 +25,7 @@ from .collection import Collection
 from .query import Query
 
 if TYPE_CHECKING:
+    from .explaining import Plan
     from .slow import SlowQueries
 
 T = TypeVar("T")
@@ -94,6 +95,10 @@ class Transaction(Protocol):
         """Return one row for each group, with the group's fields and the named aggregates."""
         ...
 
+    def explain(self, query: Query[Any]) -> Plan:
+        """Return how a query would be answered: its steps, by which indexes, and about how many records they touch."""
+        ...
+
     def savepoint(self) -> AbstractContextManager[None]:
         """Open a block that leaves nothing behind when an error escapes it; blocks nest."""
         ...
@@ -110,12 +115,15 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a store can do. `durability` is reached before an answer: memory (lost with the process) or disk.
 
     A read may show for as long as `staleness` what another process has changed meanwhile; a transaction never does.
+    One that `is_inline` does its work on the caller's thread, and keeps the event loop until it is done.
+    These are all that excuses a store from a law of `atlas.testing`.
     """
 
     durability: str
     is_shared: bool
     is_writable: bool = True
     staleness: timedelta = timedelta(0)
+    is_inline: bool = False
 
 
 class Store(Protocol):

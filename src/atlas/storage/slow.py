@@ -69,6 +69,7 @@ class SlowQueries:
 def shape_of(query: Query[Any]) -> str:
     """Return a query in words, a `?` in place of each value."""
     parts = [f"where {_condition(query.condition)}"] if query.condition is not None else []
+    parts += [f"reach along {', '.join(map('-'.join, query.trail.along))}"] if query.trail is not None else []
     parts += [f"{join.kind} join {join.collection.name} on {join.field} = {join.key}" for join in query.joins]
     parts += [f"group by {', '.join(query.groups)}"] if query.groups else []
     parts += [f"having {_condition(query.kept)}"] if query.kept is not None else []

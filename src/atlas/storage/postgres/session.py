@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from psycopg import Connection, Error, errors
@@ -27,6 +27,9 @@ from .failures import UnguardedError
 from .line import Line
 from .partitions import is_due, make_room
 from .statements import Step, dangling_text, find_text, get_many_text, get_text, ordered_steps
+
+if TYPE_CHECKING:
+    from ..explaining import Step as Planned
 
 R = TypeVar("R")
 
@@ -140,7 +143,7 @@ class PostgresSession:
 
     def query(self, query: Query[R]) -> list[Any]:
         """See Session."""
-        query = self._resolved(query)
+        query = self.resolved(query)
         compiler = Compiler(self._schema, query.collection)
         statement = compiler.select(query)
         if statement is None:
@@ -153,15 +156,23 @@ class PostgresSession:
             return records
         return [tuple(field_value(record, field) for field in query.fields) for record in records]
 
+    def explain(self, query: Query[Any]) -> tuple[Planned, ...]:
+        """See Session."""
+        from .explaining import explain
+
+        asked = self.resolved(query)
+        with self._noted():
+            return explain(self._connection, self._schema, asked)
+
     def count(self, query: Query[Any]) -> int:
         """See Session."""
-        query = self._resolved(query)
+        query = self.resolved(query)
         statement = Compiler(self._schema, query.collection).count(query)
         return count_rows(query, self._candidates) if statement is None else int(self._rows(*statement)[0][0])
 
     def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
         """See Session."""
-        query = self._resolved(query)
+        query = self.resolved(query)
         statement = Compiler(self._schema, query.collection).aggregate(query)
         if statement is None:
             return aggregate_rows(query, self._candidates)
@@ -174,7 +185,7 @@ class PostgresSession:
         statement = Compiler(self._schema, query.collection).candidates(query)
         return [_decoded(query.collection, row[0]) for row in self._rows(*statement)]
 
-    def _resolved(self, query: Query[R]) -> Query[R]:
+    def resolved(self, query: Query[R]) -> Query[R]:
         """Put the values in the place of inner queries that SQL cannot answer, or not in the outer one's types."""
         if query.condition is None:
             return query
@@ -187,7 +198,7 @@ class PostgresSession:
             return Negate(self._with_values(collection, part.part))
         if not isinstance(part.value, Query):
             return part
-        inner = self._resolved(part.value)
+        inner = self.resolved(part.value)
         kind = kind_of(collection, part.field)
         is_alike = kind is not None and kind_of(inner.collection, inner.fields[0]) == kind
         if is_alike and Compiler(self._schema, inner.collection).among(inner) is not None:

@@ -10,6 +10,7 @@ import msgspec
 
 from ..collection import Collection
 from ..evaluate import aggregate_rows, count_rows, select_rows
+from ..explaining import Step, looked_at
 from ..query import Both, Compare, Either, Negate, Query
 from .layout import key_of_member
 from .snapshot import Local, Snapshot
@@ -57,6 +58,17 @@ class Reader:
     def query(self, query: Query[R]) -> list[Any]:
         """See Session."""
         return select_rows(self._resolved(query), self._candidates)
+
+    def explain(self, query: Query[Any]) -> tuple[Step, ...]:
+        """See Session."""
+        asked, local = self._resolved(query), self.snapshot.local(query.collection)
+        key_fact = facts_of(asked.condition).get(query.collection.key)
+        total = self._count_all(query.collection)
+        if key_fact is not None and key_fact.values is not None:
+            return looked_at(query, total, query.collection.key, len(key_fact.values))
+        way = self._way(asked, local)
+        steps = looked_at(query, total, way.index.place, self._sizes([way])[id(way)] if way.is_narrow else None)
+        return tuple(step for step in steps if step.kind != "sort" or way.order is None)
 
     def count(self, query: Query[Any]) -> int:
         """See Session."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 import msgspec
@@ -17,6 +17,9 @@ from ..query import Query
 from ..refusing import refers_to_nothing
 from ..sql import Compiler, Statement, quoted
 from ..words import words_of
+
+if TYPE_CHECKING:
+    from ..explaining import Step
 
 R = TypeVar("R")
 
@@ -72,6 +75,12 @@ class SqliteSession:
         """See Session."""
         names = [*query.groups, *(aggregate.name for aggregate in query.aggregates)]
         return [dict(zip(names, row, strict=True)) for row in self._rows(Compiler(query).aggregate())]
+
+    def explain(self, query: Query[Any]) -> tuple[Step, ...]:
+        """See Session."""
+        from .explaining import explain
+
+        return explain(self._connection, query)
 
     def _rows(self, statement: Statement) -> list[Any]:
         return self._connection.execute(statement.text, statement.parameters).fetchall()

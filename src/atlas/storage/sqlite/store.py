@@ -15,14 +15,12 @@ from ..collection import Collection
 from ..durable import DurableStore, TaskWatch
 from ..migration import Migration
 from ..protocol import Capabilities, Transaction
-from ..query import Query
 from . import upkeep
 from .database import Database
 from .engine import SHORT_SECONDS, Engine
 from .settings import SqliteSettings
 
 if TYPE_CHECKING:
-    from ..explaining import Step
     from .pool import ReaderPool
 
 T = TypeVar("T")
@@ -72,7 +70,12 @@ class SqliteStore(DurableStore[Engine]):
     def capabilities(self) -> Capabilities:
         """See Store."""
         durability = "disk" if self._synchronous == "FULL" else "memory"
-        return Capabilities(durability=durability, is_shared=True, is_writable=self._database.is_writable)
+        return Capabilities(
+            durability=durability,
+            is_shared=True,
+            is_writable=self._database.is_writable,
+            is_inline=self._is_inline,
+        )
 
     @property
     def settings(self) -> SqliteSettings:
@@ -147,10 +150,6 @@ class SqliteStore(DurableStore[Engine]):
         """See Versioned. A program that writes to the file past Atlas, without its lock, may be taken for this one."""
         self._engine.check_open()
         return self._engine.others_version()
-
-    async def explain(self, query: Query[Any]) -> tuple[Step, ...]:
-        """See Explains."""
-        return await self._apart(lambda: upkeep.explain(self._database, query))
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store."""

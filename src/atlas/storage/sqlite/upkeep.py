@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import apsw
 
 from ..place import made_beside, storage_error, taken
 from ..protocol import DEFAULT_TIMEOUT
-from ..query import Query
 from .database import Database
 from .schema import seed_planner
-
-if TYPE_CHECKING:
-    from ..explaining import Step
 
 
 def maintain(database: Database, *, analyze: bool) -> dict[str, Any]:
@@ -47,25 +43,6 @@ def verify(database: Database) -> list[str]:
         return wrong
     finally:
         connection.close()
-
-
-def explain(database: Database, query: Query[Any]) -> tuple[Step, ...]:
-    """Return the steps that SQLite would take."""
-    from ..explaining import steps_of
-    from ..sql import Compiler, quoted
-
-    compiler = Compiler(query)
-    statement = compiler.aggregate() if query.aggregates else compiler.select()
-    table = query.collection.name
-    connection = database.connect()
-    try:
-        lines = connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.parameters).fetchall()
-        facts = connection.execute("SELECT idx, stat FROM sqlite_stat1 WHERE tbl = ?", (table,)).fetchall()
-        total = int(connection.execute(f"SELECT count(*) FROM {quoted(table)}").get)
-    finally:
-        connection.close()
-    rows = {str(index): min(int(str(shape).split()[-1]), total) for index, shape in facts if index is not None}
-    return steps_of([str(line[3]) for line in lines], query, rows, total)
 
 
 def copy_to(database: Database, target: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..collection import Collection
+from ..explaining import Plan
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Store, Transaction, Versioned
 from ..query import Query
 from ..slow import SlowQueries
@@ -170,6 +171,10 @@ class TransactionAround:
     def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
         """See Transaction."""
         return self.inner.aggregate(query)
+
+    def explain(self, query: Query[Any]) -> Plan:
+        """See Transaction."""
+        return self.inner.explain(query)
 
     def savepoint(self) -> AbstractContextManager[None]:
         """See Transaction."""
