@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -10,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict
+
+_SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
 class Proxy:
@@ -92,3 +96,77 @@ def proxy(server: str) -> Iterator[Proxy]:
             yield made
         finally:
             made.close()
+
+
+class TlsFront:
+    """What speaks TLS for a server that cannot: as libpq asks for it, on a port of this machine; `crypt` None refuses.
+
+    The server behind it hears the same bytes unencrypted.
+    """
+
+    def __init__(self, server: str, crypt: ssl.SSLContext | None) -> None:
+        there = conninfo_to_dict(server)
+        self._server = f"{there['host']}/.s.PGSQL.{there.get('port') or 5432}"
+        self._crypt = crypt
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.heard = b""
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError), client:
+            first = client.recv(8)
+            if first != _SSL_REQUEST:
+                self._pass(client, first)
+            elif self._crypt is None:
+                client.sendall(b"N")
+                self._pass(client, b"")
+            else:
+                client.sendall(b"S")
+                with self._crypt.wrap_socket(client, server_side=True) as secured:
+                    self._pass(secured, b"")
+
+    def _pass(self, client: socket.socket, first: bytes) -> None:
+        """Hand bytes over until one end has no more; one thread, since a TLS socket is not for two."""
+        with socket.socket(socket.AF_UNIX) as server:
+            server.connect(self._server)
+            server.sendall(first)
+            while True:
+                is_pending = isinstance(client, ssl.SSLSocket) and client.pending()
+                for end in [client] if is_pending else select.select([client, server], [], [])[0]:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    if end is client:
+                        self.heard += data
+                        server.sendall(data)
+                    else:
+                        client.sendall(data)
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(5)
+
+
+@contextmanager
+def tls_front(server: str, certificate: Path | None) -> Iterator[TlsFront]:
+    """Give a front with a certificate and its key in one file; without one it refuses TLS, as a plain server does."""
+    crypt = None
+    if certificate is not None:
+        crypt = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        crypt.load_cert_chain(certificate)
+    made = TlsFront(server, crypt)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -31,10 +31,10 @@ class Server:
             return found.fetchall() if found.description else []
 
     def cut(self) -> int:
-        """End every other connection; returns how many there were."""
+        """End every other connection and wait until they are gone; returns how many there were."""
         return len(
             self.run(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'client backend'"
                 " AND pid <> pg_backend_pid()"
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -82,6 +83,7 @@ def parse_address(url: str) -> Address:
     if not _is_here(connection):
         # A socket of the machine is not affected; a host named by the environment is.
         connection.setdefault("sslmode", "require")
+        _check_encryption(str(connection["sslmode"]))
     return Address(
         url=_shown(url),
         connection=_DEFAULTS | connection,
@@ -127,9 +129,24 @@ def _shown(url: str) -> str:
 def _is_here(connection: dict[str, Any]) -> bool:
     """Say whether nothing leaves the machine: sockets in the file system and loopback addresses."""
     named = str(connection.get("hostaddr") or connection.get("host") or "")
-    return bool(named) and all(
-        host.startswith(("/", "@", "127.")) or host in {"localhost", "::1"} for host in named.split(",")
-    )
+    return bool(named) and all(map(_is_local, named.split(",")))
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.startswith(("/", "@")) or host == "localhost"
+
+
+def _check_encryption(mode: str) -> None:
+    if mode in {"allow", "prefer"}:
+        raise ConfigError(
+            f"sslmode={mode} goes on unencrypted where the server would have it so",
+            field="store",
+            given=mode,
+            hint="Write sslmode=verify-full, or require; sslmode=disable goes without encryption.",
+        )
 
 
 def _check_known(options: dict[str, str]) -> None:

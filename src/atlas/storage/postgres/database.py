@@ -40,6 +40,7 @@ class Database:
         self.reach = Reach(address.url)
         self.pool: Pool | None = None
         self._writer: Connection | None = None
+        self._born = 0.0
         self._process = 0
 
     def open(self) -> None:
@@ -52,7 +53,7 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        self._writer = connection
+        self._writer, self._born = connection, time.monotonic()
         if not self._is_inline:
             self.pool = Pool(self.address, self.reach)
         self._process = os.getpid()
@@ -88,12 +89,12 @@ class Database:
         if self._writer is not None and not self._writer.closed and has_ended(self._writer):
             self.drop_writer("the server ended it")
         if self._writer is None or self._writer.closed:
-            self._writer = self.connect()
+            self._writer, self._born = self.connect(), time.monotonic()
         return self._writer
 
     def drop_writer(self, reason: object) -> None:
         """Let the next transaction begin on a new connection."""
-        self.reach.lose(str(reason))
+        self.reach.lose(str(reason), born=self._born)
         if self._writer is not None:
             self._writer.close()
 

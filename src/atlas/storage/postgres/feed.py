@@ -21,7 +21,7 @@ async def follow(address: Address, tell: Callable[[int], None], reach: Reach) ->
         try:
             await _listen(address, tell, reach)
         except (Error, OSError) as error:
-            reach.lose(address.masked(str(error)), connections=0)
+            reach.lose(address.masked(str(error)))
             await asyncio.sleep(_AGAIN_SECONDS)
 
 

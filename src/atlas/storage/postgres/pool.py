@@ -70,7 +70,7 @@ class Pool:
             configure=self._made,
             max_lifetime=self._address.lifetime,
             reconnect_timeout=0,
-            reconnect_failed=lambda _: self._reach.lose("no new connection could be made", connections=0),
+            reconnect_failed=lambda _: self._reach.lose("no new connection could be made"),
             num_workers=1,
             open=True,
             name="atlas",
@@ -120,7 +120,7 @@ class Pool:
 
     def _give_back(self, pool: ConnectionPool[Reader], reader: Reader) -> None:
         if reader.closed:
-            self._reach.lose("the server ended it")
+            self._reach.lose("the server ended it", born=reader.born)
             pool.putconn(reader)
             # The others were likely lost with it.
             pool.drain()

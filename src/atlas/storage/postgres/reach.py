@@ -17,6 +17,7 @@ class Reach:
         self.regained = 0
         self._url = url
         self._away_since: float | None = None
+        self._back_since = 0.0
         self._lock = threading.Lock()
 
     @property
@@ -24,11 +25,14 @@ class Reach:
         """Whether something was lost, and nothing new connected since."""
         return self._away_since is not None
 
-    def lose(self, reason: str, *, connections: int = 1) -> None:
-        """Take note of lost connections, or (0) of one that could not be made; only the first loss is told."""
+    def lose(self, reason: str, *, born: float | None = None) -> None:
+        """Take note of a lost connection that was made at `born`, or (None) of one that could not be made.
+
+        Only the first loss is told: what is found dead after the end of an outage was lost in it.
+        """
         with self._lock:
-            self.lost += connections
-            if self._away_since is not None:
+            self.lost += born is not None
+            if self._away_since is not None or (born is not None and born <= self._back_since):
                 return
             self._away_since = time.monotonic()
         _log.warning("the connection to %s was lost: %s", self._url, reason)
@@ -40,6 +44,7 @@ class Reach:
         with self._lock:
             if self._away_since is None:
                 return
-            seconds, self._away_since = time.monotonic() - self._away_since, None
+            self._back_since = time.monotonic()
+            seconds, self._away_since = self._back_since - self._away_since, None
             self.regained += 1
         _log.warning("%s answers again, %.1f s later", self._url, seconds)

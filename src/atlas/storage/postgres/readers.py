@@ -6,6 +6,7 @@ import asyncio
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -15,30 +16,35 @@ from ..jobs import Job
 
 Answer = Callable[[Any], None]
 Asked = tuple[Job, asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+Box = queue.SimpleQueue["Asked | None"]
 
 
 class Readers:
-    """Runs jobs on threads, which begin when they are needed; `work` gets a job, and what to call with its answer."""
+    """Runs jobs on threads, which begin when they are needed; `work` gets a job, and what to call with its answer.
+
+    Of several threads that are free the last one used goes first: it and its connection are warm.
+    """
 
     def __init__(self, work: Callable[[Job, Answer], Any], size: int) -> None:
         self._work = work
         self._size = size
-        self._queue: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
-        self._threads: set[threading.Thread] = set()
-        self._idle = 0
+        self._threads: dict[Box, threading.Thread] = {}
+        self._free: list[Box] = []
+        self._asked: deque[Asked] = deque()
         self._lock = threading.Lock()
 
     @property
     def waiting(self) -> int:
         """How many jobs wait for a thread."""
-        return self._queue.qsize()
+        return len(self._asked)
 
     async def run(self, job: Job) -> None:
         """Have the job run, unless it is abandoned before its turn; afterwards it has its value, or its error."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[None] = loop.create_future()
-        self._queue.put((job, loop, answer))
-        self._begin()
+        with self._lock:
+            self._asked.append((job, loop, answer))
+            self._hand_out()
         timer = loop.call_later(max(0.0, job.deadline - time.monotonic()), _give_up, job, answer)
         try:
             await answer
@@ -48,26 +54,35 @@ class Readers:
         finally:
             timer.cancel()
 
-    def _begin(self) -> None:
-        """Start a thread where none is free for what waits."""
-        with self._lock:
-            if len(self._threads) < self._size and self._queue.qsize() > self._idle:
-                thread = threading.Thread(target=self._serve, name="atlas-reader", daemon=True)
-                self._threads.add(thread)
-                thread.start()
+    def _hand_out(self) -> None:
+        """Give what waits to threads that are free, or begin some; the lock is held."""
+        while self._asked and (self._free or len(self._threads) < self._size):
+            box = self._free.pop() if self._free else self._begun()
+            box.put(self._asked.popleft())
 
-    def _serve(self) -> None:
-        while True:
-            with self._lock:
-                self._idle += 1
-            asked = self._queue.get()
-            with self._lock:
-                self._idle -= 1
-                if asked is None and len(self._threads) > self._size:
-                    self._threads.discard(threading.current_thread())
-                    return
-            if asked is not None and asked[0].start():
+    def _begun(self) -> Box:
+        box: Box = queue.SimpleQueue()
+        self._threads[box] = threading.Thread(target=self._serve, args=(box,), name="atlas-reader", daemon=True)
+        self._threads[box].start()
+        return box
+
+    def _serve(self, box: Box) -> None:
+        asked = box.get()
+        while asked is not None:
+            if asked[0].start():
                 self._answer(*asked)
+            asked = self._next(box)
+
+    def _next(self, box: Box) -> Asked | None:
+        """Return what to do next, None where there are more threads than there should be."""
+        with self._lock:
+            if len(self._threads) > self._size and (self._size or not self._asked):
+                del self._threads[box]
+                return None
+            if self._asked:
+                return self._asked.popleft()
+            self._free.append(box)
+        return box.get()
 
     def _answer(self, job: Job, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[None]) -> None:
         told = False
@@ -89,12 +104,16 @@ class Readers:
         """Have so many threads at most; those beyond end with what they do."""
         with self._lock:
             self._size = size
-            for _ in range(len(self._threads) - size):
-                self._queue.put(None)
+            for _ in range(min(len(self._free), len(self._threads) - size)):
+                box = self._free.pop(0)
+                del self._threads[box]
+                box.put(None)
+            self._hand_out()
 
     def close(self) -> None:
         """Wait for everything asked for; nothing new may come."""
-        threads = list(self._threads)
+        with self._lock:
+            threads = list(self._threads.values())
         self.resize(0)
         for thread in threads:
             thread.join()

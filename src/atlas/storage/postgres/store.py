@@ -62,7 +62,12 @@ class PostgresStore(DurableStore[Engine]):
     def capabilities(self) -> Capabilities:
         """See Store; the durability is what the server is set to."""
         durability = "disk" if self._database.is_durable else "memory"
-        return Capabilities(durability=durability, is_shared=True, is_writable=self._database.is_writable)
+        return Capabilities(
+            durability=durability,
+            is_shared=True,
+            is_writable=self._database.is_writable,
+            is_inline=self._is_inline,
+        )
 
     async def open(self) -> None:
         """See Store."""
