@@ -130,6 +130,11 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
     return min(rounds)
 
 
+def line(name: str, edges: int, here: float, there: float) -> None:
+    """Print what a question took on either side."""
+    print(f"| {edges:,} | {name} | {here * 1e3:.1f} ms | {there * 1e3:.1f} ms | {here / there:.1f} |", flush=True)
+
+
 async def compared(edges: int, folder: Path) -> None:
     """Move a graph of so many edges, and print a line for each question."""
     ladybug = importlib.import_module("ladybug")
@@ -146,18 +151,23 @@ async def compared(edges: int, folder: Path) -> None:
         assert imported(connection, folder) == given
         taken = time.perf_counter() - begun
         print(f"| {edges:,} | move: export {out:.2f} s, load and verify {taken:.2f} s | | | |", flush=True)
-        here = {step.node.id async for step in Graph(store).traverse("0")} - {"0"}
-        reach = "MATCH (a:Node {id: '0'})-[e:Edge* SHORTEST 1..30]->(b:Node) RETURN b.id"
-        assert {row[0] for row in rows_of(connection, reach)} - {"0"} == here
+        reach = "MATCH (a:Node {id: '0'})-[e:Edge* SHORTEST 1..30]->(b:Node) RETURN b.id, b.kind, b.data, length(e)"
+        rounds, here = [], dict[str, int]()
+        for _ in range(3):
+            begun = time.perf_counter()
+            here = {step.node.id: step.depth async for step in Graph(store).traverse("0")}
+            rounds.append(time.perf_counter() - begun)
+        theirs, found = timed(lambda: rows_of(connection, reach))
+        assert {row[0]: row[3] for row in found if row[0] != "0"} == {
+            key: depth for key, depth in here.items() if depth
+        }
+        line("traverse: read what is reached", edges, min(rounds), theirs)
         raw = raw_connection(path)
         for name, (sql, cypher) in WORK.items():
             mine, counted = timed(lambda sql=sql: raw.execute(sql).get)  # type: ignore[misc]
             theirs, found = timed(lambda cypher=cypher: rows_of(connection, cypher)[0][0])  # type: ignore[misc]
             assert counted == found, (name, counted, found)
-            print(
-                f"| {edges:,} | {name} | {mine * 1e3:.1f} ms | {theirs * 1e3:.1f} ms | {mine / theirs:.1f} |",
-                flush=True,
-            )
+            line(name, edges, mine, theirs)
         raw.close()
 
 
