@@ -169,6 +169,12 @@ class _GivesNumbersAgain(MemorySession):
         super().append(collection, records)
 
 
+@_breaks("numbers_begin_again_where_nothing_has_one")
+class _BeginsAtTwo(MemorySession):
+    def start_over(self) -> None:
+        self._state.seq = min(self._state.seq, 1)
+
+
 @_breaks("what_was_appended_is_found_by_its_lists_and_words")
 class _IndexesNoAppends(MemorySession):
     def append(self, collection: Collection[T], records: Sequence[T]) -> None:
