@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -298,3 +302,30 @@ async def test_a_long_chain_is_walked_to_its_end(graph: Graph) -> None:
     edges = [Edge(id=f"{n}", source=f"{n:05}", target=f"{n + 1:05}", kind="next") for n in range(1_099)]
     await graph.load(nodes, edges)
     assert [s.depth async for s in graph.traverse("00000")] == list(range(1_100))
+
+
+async def test_a_read_that_runs_again_changes_no_answer(spots: Spots, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is struck by its deadline is asked for again on a thread: what was met the first time is not lost."""
+    monkeypatch.setattr("atlas.storage.sqlite.store.SHORT_SECONDS", 0.0)
+    store = spots.maker("sqlite")(GRAPH)
+    await store.open()
+    names = [f"{number:04}" for number in range(900)]
+    pairs = [(names[(number - 1) // 3], names[number]) for number in range(1, 900)]
+    edges = [(source, "k", target) for source, target in pairs]
+    await Graph(store).load([Node(id=name) for name in names], [edge(*each) for each in edges])
+    steps = [step async for step in Graph(store).traverse(names[0])]
+    await store.close()
+    assert sorted(step.node.id for step in steps) == names
+    assert [step.depth for step in steps] == sorted(step.depth for step in steps)
+
+
+def test_the_example_of_the_page_does_what_it_says(tmp_path: Path) -> None:
+    """It runs as it stands, and prints what the graph holds."""
+    page = (Path(__file__).parents[2] / "docs" / "graph.md").read_text("utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    told = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == [
+        *("0 app.py", "1 shop.py", "2 db.py"),
+        "['app.py', 'shop.py']",
+        "['app.py', 'shop.py', 'db.py']",
+    ]
