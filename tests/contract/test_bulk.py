@@ -126,6 +126,26 @@ async def test_an_export_hands_out_every_record_once_in_order(store: Store) -> N
     assert (await bulk_export(store, query, take, after=exported.cursor)).count == 0
 
 
+async def test_an_export_gives_none_twice_while_others_write(store: Store) -> None:
+    """What is there all the while is exported once; what comes and goes, once or not at all."""
+    await bulk_load(store, COUNTERS, counters(40))
+    taken: list[str] = []
+
+    async def take(page: Sequence[Counter]) -> None:
+        taken.extend(counter.id for counter in page)
+        number = len(taken)
+
+        def work(tx: Transaction) -> None:
+            tx.put_many(COUNTERS, [Counter(id=f"{place:05}a", value=0) for place in (number - 3, number + 3)])
+            tx.delete_many(COUNTERS, [f"{place:05}" for place in range(number - 2, number + 2)])
+
+        await store.transact(work)
+
+    await bulk_export(store, Query(COUNTERS).order_by("id"), take, part=8)
+    assert taken == sorted(set(taken))
+    assert {counter.id for counter in await rows(store, Query(COUNTERS)) if len(counter.id) == 5} <= set(taken)
+
+
 async def test_an_export_that_was_cut_short_goes_on_behind_its_last_record(store: Store) -> None:
     await bulk_load(store, COUNTERS, counters(23))
     query = Query(COUNTERS).order_by("id")

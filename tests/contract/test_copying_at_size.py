@@ -168,7 +168,8 @@ async def seen(url: str, count: int) -> list[bytes]:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("count", [200, pytest.param(100_000, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("count", [1_000, 100_000])
 async def test_tasks_with_ten_events_each_move_from_each_to_each(tmp_path: Path, count: int) -> None:
     """Nothing is lost on the way, work goes on at each station, and memory does not grow with the journal."""
     with ExitStack() as until:

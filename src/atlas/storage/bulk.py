@@ -117,9 +117,9 @@ async def bulk_export(
 ) -> Exported:
     """Hand all records of a query to a destination, so many at a time, in the query's order.
 
-    Each part is read from a snapshot of its own; a record that is written meanwhile is in it or not, but none comes
-    twice. An export that was cut short goes on with the `cursor` of the last part, which `destination` can make by
-    `cursor_of(query, record)`.
+    Each part is read from a snapshot of its own; a record that is written meanwhile is in it or not. None comes twice,
+    unless a write moves it in the query's order; in that of the keys, none can. An export that was cut short goes on
+    with the `cursor` of the last part, which `destination` can make by `cursor_of(query, record)`.
     """
     _check_part(part)
     if query.fields or query.joins:
