@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,6 +11,7 @@ from .model.limits import Limits
 from .storage.collection import Collection
 from .storage.open import open_store
 from .storage.protocol import Store
+from .storage.slow import SLOW
 from .work.collections import NOTES, ORIGINS, READY, TALLIES, TASKS
 
 if TYPE_CHECKING:
@@ -82,12 +84,15 @@ def open(  # noqa: A001 - `atlas.open` is the door
     actor: str | None = None,
     source: str | None = "python",
     limits: Limits | None = None,
+    slow_query: timedelta = SLOW,
     is_inline: bool = False,
 ) -> Atlas:
     """Return Atlas on the store at `url` (`sqlite:///work.db`, `sqlite:////abs/work.db`, `memory:`), not yet opened.
 
-    `actor` is who is named in the journal. `is_inline` runs everything on the calling thread, for programs that do one
+    `actor` is who is named in the journal. Queries that take longer than `slow_query` are kept in
+    `Atlas.store.slow_queries`. `is_inline` runs everything on the calling thread, for programs that do one
     thing and end.
     """
     store = open_store(url, COLLECTIONS, is_inline=is_inline)
+    store.slow_queries.after = slow_query
     return Atlas(store, limits=limits or Limits(), actor=actor, source=source)

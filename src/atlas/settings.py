@@ -75,6 +75,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="A file to log to as well as to stderr: 5 MiB, then a new one, the last five kept.",
         ),
     ] = ""
+    slow_query: Annotated[
+        float,
+        Meta(ge=0, le=3_600, description="From how many seconds on a query is kept among the slow ones; 0 keeps all."),
+    ] = 0.1
     max_dependencies: Annotated[
         int, Meta(ge=1, le=limits.DEPENDENCIES_MOST, description="How many dependencies a task may name.")
     ] = limits.DEPENDENCIES

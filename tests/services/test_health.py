@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.services.desk import Desk
 
+import atlas
 from atlas.operations.doctor import examine
 from atlas.storage.health import Health, findings_of, health
 from atlas.storage.memory import MemoryStore
@@ -124,3 +125,12 @@ async def test_statistics_for_a_model_leave_the_details_to_the_doctor(desk: Desk
     told = (await desk.atlas.upkeep.statistics()).store
     assert told["records"]["task"] == 1
     assert all(name == "records" or not isinstance(value, dict) for name, value in told.items())
+
+
+@pytest.mark.anyio
+async def test_how_slow_is_slow_is_a_setting(anyio_backend: str) -> None:
+    async with atlas.open("memory:", slow_query=timedelta(0)) as a:
+        await a.lists.by_path("**")
+        assert a.store.slow_queries.total > 0
+    async with atlas.open("memory:") as a:
+        assert a.store.slow_queries.after == timedelta(milliseconds=100)

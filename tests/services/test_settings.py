@@ -42,7 +42,7 @@ def test_a_flag_that_was_not_given_and_an_empty_variable_count_as_nothing(tmp_pa
 @pytest.mark.parametrize("field", Settings.__struct_fields__)
 def test_every_setting_is_read_from_the_environment(tmp_path: Path, field: str) -> None:
     values = {"port": "99", "max_children": "99", "max_dependencies": "99", "tools": "ALL", "log_level": "Debug"}
-    values |= {"log_format": "JSON", "store_url": "memory:"}
+    values |= {"log_format": "JSON", "store_url": "memory:", "slow_query": "0.5"}
     found = made(tmp_path, env={f"ATLAS_{field.upper()}": values.get(field, "x")})
     assert str(getattr(found.settings, field)) == values.get(field, "x").lower()
     assert found.sources[field] == f"ATLAS_{field.upper()}"
@@ -58,6 +58,8 @@ def test_every_setting_is_read_from_the_environment(tmp_path: Path, field: str) 
         ({}, {"ATLAS_TOOLS": "few"}, None, "tools", ""),
         ({}, {"ATLAS_LOG_LEVEL": "loud"}, None, "log_level", ""),
         ({}, {"ATLAS_MAX_DEPENDENCIES": "0"}, None, "max_dependencies", ""),
+        ({}, {"ATLAS_SLOW_QUERY": "-1"}, None, "slow_query", ""),
+        ({}, {"ATLAS_SLOW_QUERY": "soon"}, None, "slow_query", ""),
         ({}, {"ATLAS_MAX_CHILDREN": "1000001"}, None, "max_children", ""),
         ({}, {"ATLAS_ACTOR": "x" * 201}, None, "actor", ""),
         ({}, {}, "port = '1'", "port", ""),
@@ -142,7 +144,7 @@ def test_the_store_is_that_of_the_nearest_project(tmp_path: Path) -> None:
     found = made(below)
     assert found.settings.store_url == f"sqlite:///{tmp_path}/a%20b/.atlas/atlas.db"
     assert (found.project, found.is_fallback) == (tmp_path / "a b", False)
-    named = made(below, {"store_url": "memory:"})
+    named = made(below, {"store_url": "memory:", "slow_query": "0.5"})
     assert (named.settings.store_url, named.project, named.is_fallback) == ("memory:", None, False)
 
 

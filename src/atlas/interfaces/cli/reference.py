@@ -61,7 +61,8 @@ What it does not know, it refuses; an unknown `ATLAS_…` variable is warned abo
 3. Else `atlas/atlas.db` in the user's data folder (`XDG_DATA_HOME`, else `~/.local/share`), which is said on stderr.
 
 A SQLite URL takes `?synchronous=normal` (faster; the last changes can be lost with the machine's power, never with the
-program) and `?force=1` (also on a network or synced folder).
+program) and `?force=1` (also on a network or synced folder). [backends.md](backends.md) has the other options, and
+those of the other stores.
 
 ## Other variables
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -77,7 +78,12 @@ class Run:
         if self.configuration.is_fallback:
             say(f"using {chosen.store_url}: no .atlas/ here or above (`atlas init` makes one)")
         return open_atlas(
-            chosen.store_url, actor=chosen.actor, source=source, limits=chosen.limits(), is_inline=is_inline
+            chosen.store_url,
+            actor=chosen.actor,
+            source=source,
+            limits=chosen.limits(),
+            slow_query=timedelta(seconds=chosen.slow_query),
+            is_inline=is_inline,
         )
 
     @contextmanager
