@@ -11,9 +11,10 @@ run: $(STAMP)
 
 test: lint
 	$(BIN)/pytest -n $(WORKERS) -m "not nightly" --cov --cov-report=term
+	@$(MAKE) --no-print-directory test-stores
 
 test-stores: $(STAMP)
-	ATLAS_TEST_STORES=sqlite,file,redis,postgres $(BIN)/pytest -n $(WORKERS) -m "not nightly" tests/services
+	ATLAS_TEST_STORES=all $(BIN)/pytest -n $(WORKERS) -m "not nightly" tests/services
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -28,7 +29,7 @@ fmt: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(if $(AGAINST),--against $(AGAINST))
 
-nightly: test-stores
+nightly: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) -m nightly
 
 clean:

@@ -108,8 +108,6 @@ class TestFileStore(StoreContract):
 class TestInlineFileStore(StoreContract):
     """As the command line opens it: on the one thread there is, which nothing else needs."""
 
-    test_callers_do_not_keep_the_event_loop = None
-
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> StoreFactory:
         return lambda collections: FileStore(tmp_path / "plan.json", collections, is_inline=True)

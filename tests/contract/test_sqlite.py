@@ -42,8 +42,6 @@ class TestSqliteStore(StoreContract):
 class TestInlineSqliteStore(StoreContract):
     """As the command line opens it: on the one thread there is, which nothing else needs."""
 
-    test_callers_do_not_keep_the_event_loop = None
-
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> StoreFactory:
         return lambda collections: SqliteStore(tmp_path / "atlas.db", collections, is_inline=True)

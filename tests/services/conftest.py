@@ -1,4 +1,7 @@
-"""What the tests of services share: a desk on each kind of store that ATLAS_TEST_STORES names (memory by itself)."""
+"""What the tests of services share: a desk on each kind of store that ATLAS_TEST_STORES names.
+
+Without it that is memory. Where it names kinds (or `all`), only the tests that a store makes a difference to are run.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,20 @@ from tests.services.desk import Desk, Make
 
 from atlas.atlas import COLLECTIONS
 
-NAMED = os.environ.get("ATLAS_TEST_STORES", "memory")
+NAMED = os.environ.get("ATLAS_TEST_STORES")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what no store makes a difference to, where stores are named."""
+    if NAMED is None:
+        return
+    chosen = [item for item in items if "make_store" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def _named() -> tuple[str, ...]:
+    return KINDS if NAMED == "all" else tuple((NAMED or "memory").split(","))
 
 
 @pytest.fixture
@@ -19,7 +35,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=KINDS if NAMED == "all" else NAMED.split(","))
+@pytest.fixture(params=_named())
 def make_store(request: pytest.FixtureRequest, spots: Spots) -> Make:
     """Make stores of the kind in question, each at a new place, from a clock."""
     return lambda clock: spots.maker(request.param)(COLLECTIONS, clock=clock)

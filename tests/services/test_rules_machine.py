@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from tests.contract.kinds import BACKENDS, Spots
 from tests.services.naive import Naive, RefusedError, above
 
 import atlas
@@ -280,16 +279,13 @@ def test_every_call_leaves_what_the_model_leaves_at_length() -> None:
     run_state_machine_as_test(Rules, settings=LONG)
 
 
-def test_a_file_keeps_the_rules_too() -> None:
-    """The rules read through buffered writes, which SQLite takes in at other moments than memory does."""
-    with tempfile.TemporaryDirectory() as folder:
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "memory"])
+def test_other_backends_keep_the_rules_too(spots: Spots, backend: str) -> None:
+    """The rules read through buffered writes, which each takes in at other moments than memory does."""
 
-        class OnFile(Rules):
-            places = (Path(folder) / f"{number}.db" for number in range(1_000_000))
+    class Elsewhere(Rules):
+        def __init__(self) -> None:
+            self.url = spots.new(backend).url
+            super().__init__()
 
-            def __init__(self) -> None:
-                self.url = f"sqlite:///{next(self.places)}?synchronous=normal"
-                super().__init__()
-
-        quick = settings(QUICK, max_examples=15)
-        run_state_machine_as_test(OnFile, settings=quick)
+    run_state_machine_as_test(Elsewhere, settings=settings(QUICK, max_examples=15))

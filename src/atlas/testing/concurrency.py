@@ -176,7 +176,7 @@ async def a_cancelled_reader_does_no_harm(place: Place) -> None:
 @law
 async def callers_do_not_keep_the_event_loop(place: Place) -> None:
     """A program that only ever awaits the store must still run its other tasks."""
-    store = await place.open()
+    store = await place.open_aside()
     turns = 0
 
     async def count_turns() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn
 
 from ..storage.collection import Collection
-from ..storage.protocol import Store
+from ..storage.protocol import Capabilities, Store
 from .samples import COLLECTIONS
 
 StoreFactory = Callable[[Sequence[Collection[Any]]], Store]
@@ -17,7 +17,11 @@ PATIENCE_SECONDS = 60.0
 
 
 class NotPromised(Exception):  # noqa: N818 - no error: the store says that it does not do this
-    """The law is about something that the store's `capabilities` do not claim."""
+    """The law is about something that the store's `capabilities` do not claim, by the flag that is named."""
+
+    def __init__(self, flag: str) -> None:
+        assert flag in Capabilities.__struct_fields__
+        super().__init__(f"excused by its capabilities: {flag}")
 
 
 class Stopped(Exception):  # noqa: N818 - no error: how a law ends a transaction
@@ -47,14 +51,21 @@ class Place:
         """Return two stores on the same records; raises NotPromised when the store is not shared."""
         first = await self.open()
         if not first.capabilities.is_shared:
-            raise NotPromised("not shared")
+            raise NotPromised("is_shared")
         return first, await self.open()
 
     async def open_lasting(self) -> Store:
         """Return a store whose records outlive it; raises NotPromised for one in memory."""
         store = await self.open()
         if store.capabilities.durability == "memory":
-            raise NotPromised("not durable")
+            raise NotPromised("durability")
+        return store
+
+    async def open_aside(self) -> Store:
+        """Return a store that works aside from its callers' thread; raises NotPromised for one that does not."""
+        store = await self.open()
+        if store.capabilities.is_inline:
+            raise NotPromised("is_inline")
         return store
 
     async def close(self) -> None:

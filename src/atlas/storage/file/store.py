@@ -50,7 +50,12 @@ class FileStore(DurableStore[Engine]):
     @property
     def capabilities(self) -> Capabilities:
         """See Store."""
-        return Capabilities(durability="disk", is_shared=True, is_writable=self._engine.content.is_writable)
+        return Capabilities(
+            durability="disk",
+            is_shared=True,
+            is_writable=self._engine.content.is_writable,
+            is_inline=self._is_inline,
+        )
 
     async def open(self) -> None:
         """See Store."""

@@ -58,7 +58,7 @@ class RedisStore(DurableStore[Engine]):
     @property
     def capabilities(self) -> Capabilities:
         """See Store."""
-        return Capabilities(durability=self._persistence.durability, is_shared=True)
+        return Capabilities(durability=self._persistence.durability, is_shared=True, is_inline=self._is_inline)
 
     async def open(self) -> None:
         """See Store."""
