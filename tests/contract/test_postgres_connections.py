@@ -98,6 +98,7 @@ async def test_whoever_waits_too_long_for_a_connection_is_told_so(url: str) -> N
     assert await asyncio.to_thread(crowd.come, 1)
     refused = await asyncio.gather(*(ids(store) for _ in range(10)), return_exceptions=True)
     assert {type(error) for error in refused} == {StoreBusyError}
+    assert (await store.transact(lambda tx: tx.count(Query(PARTS)))).value == 0
     crowd.leave.set()
     assert await holding == 0
     assert await ids(store) == []

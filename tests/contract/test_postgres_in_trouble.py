@@ -14,11 +14,23 @@ import pytest
 from tests.contract.postgres_proxy import proxy
 from tests.contract.postgres_servers import Server, own_server
 
-from atlas.errors import AtlasError, StoreBusyError, StoreTimeoutError, StoreUnreachableError
+from atlas.errors import AtlasError, StoreTimeoutError, StoreUnreachableError
 from atlas.storage.postgres import PostgresStore
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
-from atlas.testing.samples import COLLECTIONS, COUNTERS, MARKS, PARTS, Counter, Mark, fill, ids, marks, numbered, part
+from atlas.testing.samples import (
+    COLLECTIONS,
+    COUNTERS,
+    MARKS,
+    PARTS,
+    Counter,
+    Mark,
+    fill,
+    ids,
+    marks,
+    numbered,
+    part,
+)
 
 
 @pytest.fixture(scope="module")
@@ -248,50 +260,6 @@ async def test_subscribers_hear_of_what_happened_around_an_outage(postgres: Serv
     await until(lambda: 3 in told)
     stop()
     await other.close()
-    await store.close()
-
-
-@pytest.mark.anyio
-async def test_sixteen_writers_of_one_record_all_finish(url: str) -> None:
-    """Each through a connection of its own; they take turns, and none has to try again."""
-    stores = [await opened(url) for _ in range(16)]
-    runs: list[int] = []
-
-    def work(tx: Transaction) -> None:
-        counter = tx.get(COUNTERS, "n") or Counter(id="n")
-        runs.append(counter.value)
-        tx.put(COUNTERS, Counter(id="n", value=counter.value + 1))
-
-    async def several(store: PostgresStore) -> None:
-        for _ in range(10):
-            await store.transact(work)
-
-    await asyncio.gather(*map(several, stores))
-    assert await stores[0].read(lambda tx: tx.get(COUNTERS, "n")) == Counter(id="n", value=160)
-    assert sorted(runs) == list(range(160))
-    await asyncio.gather(*(store.close() for store in stores))
-
-
-@pytest.mark.anyio
-async def test_a_read_that_finds_no_connection_free_says_so(url: str) -> None:
-    """And the next one is answered as soon as there is one again."""
-    store = await opened(f"{url}&readers=1", patience=timedelta(seconds=0.2))
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold(tx: Transaction) -> int:
-        entered.set()
-        leave.wait(10)
-        return tx.count(Query(PARTS))
-
-    holding = asyncio.create_task(store.read(hold))
-    await asyncio.to_thread(entered.wait, 10)
-    with pytest.raises(StoreBusyError) as refused:
-        await ids(store)
-    assert refused.value.retryable
-    assert (await store.transact(lambda tx: tx.count(Query(PARTS)))).value == 0
-    leave.set()
-    assert await holding == 0
-    assert await ids(store) == []
     await store.close()
 
 
