@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from atlas.storage.graph import EDGES, GRAPH, NODES, Graph
+from atlas.storage.graph import EDGES, GRAPH, NODES, Edge, Graph, Node
 from atlas.storage.plain import Storage
 from atlas.storage.sqlite import SqliteStore
 
@@ -58,6 +58,12 @@ WORK = {
     ),
 }
 """The same question in SQL and in Cypher."""
+AWKWARD = (
+    Node(id='a "quoted", name', data={"text": "lines\nand\r\nlines, \\ and é"}),
+    Node(id="null", kind="NULL", data={"nothing": None}),
+    Node(id=" \n", kind="\\"),
+)
+"""What files of comma-separated values easily lose."""
 
 
 def digest(rows: Iterable[Iterable[Any]]) -> str:
@@ -86,7 +92,8 @@ async def exported(store: SqliteStore, folder: Path) -> dict[str, tuple[int, str
 async def _written(path: Path, rows: Any) -> tuple[int, str]:
     count, total = 0, 0
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        # Unquoted, an empty text would come back as null.
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         async for row in rows:
             writer.writerow(row)
             count += 1
@@ -98,7 +105,7 @@ def imported(connection: Any, folder: Path) -> dict[str, tuple[int, str]]:
     """Load the files; returns count and digest of what is there afterwards."""
     for text in SCHEMA:
         connection.execute(text)
-    how = "(HEADER=false, PARALLEL=false)"
+    how = "(HEADER=false, PARALLEL=false, AUTO_DETECT=false, ESCAPE='\"')"
     connection.execute(f'COPY Node FROM "{folder / "nodes.csv"}" {how}')
     connection.execute(f'COPY Edge FROM "{folder / "edges.csv"}" {how}')
     asked = {
@@ -142,6 +149,7 @@ async def compared(edges: int, folder: Path) -> None:
     async with lasting(SqliteStore(path, GRAPH)) as store:
         assert isinstance(store, SqliteStore)
         await load(Graph(store), edges)
+        await Graph(store).load(AWKWARD, [Edge(id='"', source=" \n", target="null", kind="")])
         await store.maintain()
         begun = time.perf_counter()
         given = await exported(store, folder)
