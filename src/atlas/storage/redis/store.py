@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -13,6 +14,7 @@ from ...errors import ConfigError, StorageError
 from ..clock import utc_now
 from ..collection import Collection
 from ..durable import DurableStore
+from ..jobs import TooLongError
 from ..protocol import Capabilities, Transaction
 from . import upkeep
 from .address import MOST_READERS, parse_url
@@ -43,7 +45,11 @@ class RedisStore(DurableStore[Engine]):
         self._address = parse_url(url)
         self._layout = Layout(self._address.prefix, collections)
         self._link = Link(self._address)
-        super().__init__(Engine(self._link, self._layout, clock=clock), collections, is_inline=is_inline)
+        super().__init__(
+            Engine(self._link, self._layout, clock=clock, is_near=self._address.is_near),
+            collections,
+            is_inline=is_inline,
+        )
         self._persistence = Persistence(durability="memory", text="The store was not opened yet.")
         self._threads: ThreadPoolExecutor | None = None
         self._retired: list[ThreadPoolExecutor] = []
@@ -111,6 +117,9 @@ class RedisStore(DurableStore[Engine]):
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
         self._engine.check_open()
+        if not self._is_inline:
+            with contextlib.suppress(TooLongError):
+                return self._engine.read_short(work)
         return await self._away(lambda: self._engine.read(work))
 
     def _watching(self) -> Feed:

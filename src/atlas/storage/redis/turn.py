@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import StorageError, StoreClosedError, StoreUnreachableError
 from ..collection import to_scalar
+from ..jobs import TooLongError
 from . import scripts
 from .layout import Layout
 from .link import Link, UnreachedError
@@ -42,6 +43,7 @@ class Turn:
         self._lease = LEASE_SECONDS
         self._renewed = 0.0
         self._moment: Moment | None = None
+        self._sent: tuple[Any, ...] | None = None
 
     def wait(self, end: float, *, is_checked: bool = True) -> Moment | None:
         """Return where the store stands once it is this writer's turn; None when that is not so before `end`."""
@@ -97,7 +99,7 @@ class Turn:
         """Apply the batch, end the turn and return where the store then stands.
 
         Raises MovedError when something was committed since the turn began, or when it is another's by now. Where the
-        answer is lost, it is asked until the time `until` what became of it.
+        answer is lost, it is asked until the time `until` what became of it; where it takes too long, `settle` asks.
         """
         assert self._moment is not None
         before, layout = self._moment, self._layout
@@ -106,16 +108,37 @@ class Turn:
         which = (before.commit, before.last, before.commit + 1, f"by{before.commit % scripts.SLOTS}", token)
         keys = (layout.meta, layout.images, layout.weight, layout.feed, layout.line, layout.alive)
         rest = (self._token, seq, to_scalar(now), FORMAT, layout.digest, scripts.packed(batch))
+        self._sent = which
         try:
             is_in = self._link.run(scripts.COMMIT, keys, (*which, *rest), is_repeatable=False)
         except UnreachedError:
             raise
         except StoreUnreachableError as error:
+            if self._link.until is not None:
+                raise TooLongError from error
             is_in = self._settle(which, until, error)
+        self._sent = None
         if not is_in:
             raise MovedError
         self.is_in_line = False
         return Moment(before.commit + 1, token, seq, now)
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether a commit may be under way that was not waited for."""
+        return self._sent is not None
+
+    def go_on(self, link: Link) -> None:
+        """Ask over another link from now on, one that waits."""
+        self._link = link
+
+    def settle(self, until: float) -> bool:
+        """Say whether the commit that was not waited for is in."""
+        assert self._sent is not None
+        which, self._sent = self._sent, None
+        is_in = self._settle(which, until, _unknown())
+        self.is_in_line = self.is_in_line and not is_in
+        return is_in
 
     def _settle(self, which: tuple[Any, ...], until: float, lost: StoreUnreachableError) -> bool:
         """Find out what became of a commit whose answer was lost; says whether it is in."""
