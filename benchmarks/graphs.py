@@ -25,7 +25,7 @@ from atlas.storage.memory import MemoryStore
 from atlas.storage.protocol import Store
 from atlas.storage.sqlite import SqliteStore
 
-from .backends import _postgres, _redis, lasting
+from .backends import lasting
 from .clock import alternate
 from .machine import described
 from .raw import raw_connection
@@ -82,18 +82,22 @@ async def opened(name: str, folder: Path) -> AsyncIterator[tuple[Store, Raw | No
             connection.close()
     elif name == "postgres":
         import psycopg
+        from tests.contract.postgres_servers import server
 
         from atlas.storage.postgres import PostgresStore
 
-        async with _postgres() as url, lasting(PostgresStore(url, GRAPH)) as store:
-            plain, _, schema = url.rpartition("schema=")
-            with psycopg.connect(plain.rstrip("?&"), autocommit=True) as line:
+        with server() as on, on.schema() as url, psycopg.connect(on.url, autocommit=True) as line:
+            async with lasting(PostgresStore(url, GRAPH)) as store:
+                schema = url.rpartition("schema=")[2]
                 yield store, raw_of(lambda text, values: line.execute(text, values).fetchall(), f'"{schema}".', "%s")
     else:
+        from tests.contract.redis_servers import running
+
         from atlas.storage.redis import RedisStore
 
-        async with _redis(folder) as url, lasting(RedisStore(url, GRAPH)) as store:
-            yield store, None
+        with running() as redis_server:
+            async with lasting(RedisStore(redis_server.url("graph"), GRAPH)) as store:
+                yield store, None
 
 
 async def load(graph: Graph, edges: int) -> float:
