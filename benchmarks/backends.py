@@ -131,39 +131,6 @@ async def bulk_redis(_bench: Bench) -> Measured:
 
 
 @row(
-    "postgres-write",
-    "one durable write to PostgreSQL",
-    against="psycopg putting the same row, one commit each",
-    goal=at_least(0.7),
-)
-async def postgres_write(_bench: Bench) -> Measured:
-    async with _postgres() as url:
-        import psycopg
-
-        from atlas.storage.postgres import PostgresStore
-
-        connection = psycopg.connect(url.partition("&schema")[0].partition("?schema")[0], autocommit=True)
-        connection.execute("CREATE TABLE raw (key text PRIMARY KEY, value text NOT NULL, number bigint)")
-        connection.execute("CREATE INDEX ON raw (number)")
-        text = msgspec.json.encode(Thing(id="0")).decode()
-        put = "INSERT INTO raw VALUES (%s, %s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-
-        async def raw() -> float:
-            begun = time.perf_counter()
-            for number in range(ONE_BY_ONE):
-                with connection.transaction():
-                    connection.execute(put, (f"{number:06}", text, number))
-            return (time.perf_counter() - begun) / ONE_BY_ONE
-
-        try:
-            async with lasting(PostgresStore(url, [THINGS])) as store:
-                mine, best = await alternate(lambda: singly(store, ONE_BY_ONE), raw)
-        finally:
-            connection.close()
-    return Measured(1 / mine, 1 / best, "/s", best / mine)
-
-
-@row(
     "cache-hit",
     "one record by its key out of a cache that states 50 ms of staleness",
     against="the SQLite store's read",

@@ -69,18 +69,21 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """Give a server: the named one, or one of its own on a socket in the file system, ended afterwards."""
+def server(place: Path | None = None) -> Iterator[Server]:
+    """Give a server: the named one, or one of its own on a socket in the file system, ended afterwards.
+
+    It keeps its files in `place`, else in memory.
+    """
     named = os.environ.get("ATLAS_TEST_POSTGRES_URL")
     if named:
         yield Server(named)
         return
-    with own_server() as made:
+    with own_server(place) as made:
         yield made
 
 
 @contextmanager
-def own_server() -> Iterator[Server]:
+def own_server(place: Path | None = None) -> Iterator[Server]:
     """Give a server that nobody else uses, which may be killed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -88,7 +91,9 @@ def own_server() -> Iterator[Server]:
 
         # In memory where that can be: these tests are not about the disk, and hundreds of schemas are made.
         memory = Path("/dev/shm")
-        folder = Path(tempfile.mkdtemp(prefix="atlas-pg-", dir=memory if os.access(memory, os.W_OK) else None))
+        folder = Path(
+            tempfile.mkdtemp(prefix="atlas-pg-", dir=place or (memory if os.access(memory, os.W_OK) else None))
+        )
         running = get_server(folder / "data", cleanup_mode="delete")
     try:
         yield Server(running.get_uri(), running)
