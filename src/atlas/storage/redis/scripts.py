@@ -36,10 +36,23 @@ def _script(text: str) -> Script:
 
 def packed(value: bytes | str | int | Sequence[Any]) -> bytes:
     """Return MessagePack as the server's library reads it, which knows no other kind than raw strings and arrays."""
-    if isinstance(value, (list, tuple)):
-        return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(packed, value))
-    data = value if isinstance(value, bytes) else str(value).encode()
-    return b"\xdb" + len(data).to_bytes(4, "big") + data
+    parts: list[bytes] = []
+    _pack(value, parts)
+    return b"".join(parts)
+
+
+def _pack(value: Any, parts: list[bytes]) -> None:
+    if type(value) in _ARRAYS:
+        parts.append(b"\xdd" + len(value).to_bytes(4, "big"))
+        for part in value:
+            _pack(part, parts)
+        return
+    data = value if type(value) is bytes else str(value).encode()
+    parts.append(b"\xdb" + len(data).to_bytes(4, "big"))
+    parts.append(data)
+
+
+_ARRAYS = frozenset({list, tuple})
 
 
 TAKE = _script(f"""
