@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from . import backends, changes, commands, copying, durable, imports, postgres, reads, wire, writes  # noqa: F401 - rows register themselves
+from . import backends, changes, commands, copying, durable, imports, pools, postgres, reads, wire, writes  # noqa: F401 - rows register themselves
 from .machine import described, revision
 from .rows import ROWS, Bench, Line
 from .table import Result, cells, compared, shown, today, written

@@ -172,6 +172,12 @@ async def _hit(path: Path, staleness: timedelta) -> Measured:
     return Measured(mine * 1e6, theirs * 1e6, "µs", theirs / mine)
 
 
+def zipf() -> list[str]:
+    """Return the keys of a trace over 10,000 records by Zipf's law (1.1), always the same."""
+    weights = [1 / (rank + 1) ** 1.1 for rank in range(10_000)]
+    return [f"{number:06}" for number in random.Random(7).choices(range(10_000), weights, k=TRACE)]
+
+
 @row(
     "cache-rate",
     "hits of a cache of 2,000 in 10,000 records, asked for by Zipf's law (1.1)",
@@ -183,9 +189,7 @@ async def cache_rate(bench: Bench) -> Measured:
     async with lasting(plain):
         await together(plain, 10_000)
         cached = CachedStore(plain, entries=2_000)
-        weights = [1 / (rank + 1) ** 1.1 for rank in range(10_000)]
-        for number in random.Random(7).choices(range(10_000), weights, k=TRACE):
-            key = f"{number:06}"
+        for key in zipf():
             await cached.read(lambda tx, key=key: tx.get(THINGS, key))  # type: ignore[misc]
         rate = cached.figures().hit_rate * 100
     return Measured(rate, 100.0, "%", rate)
