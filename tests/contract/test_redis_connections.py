@@ -144,17 +144,17 @@ async def test_the_number_of_connections_changes_while_reads_run(server: Server)
         for readers in (6, 2, 1, 3):
             under_way = [asyncio.create_task(read_on(6)) for _ in range(6)]
             await asyncio.sleep(0)
-            store.resize(readers)
+            await store.resize(readers)
             await asyncio.gather(*under_way)
             told = await pool_of(store)
             assert told["size"] == readers + 1
             assert told["total"] <= readers + 1
-        store.resize(8)
+        await store.resize(8)
         inside = threading.Barrier(8, timeout=10)
         await asyncio.gather(*(store.read(lambda tx: (inside.wait(), tx.seq)) for _ in range(8)))
         for wrong in (0, 65):
             with pytest.raises(ConfigError, match="readers"):
-                store.resize(wrong)
+                await store.resize(wrong)
             with pytest.raises(ConfigError, match="readers"):
                 RedisStore(f"redis://localhost?readers={wrong}", COLLECTIONS)
 

@@ -98,8 +98,9 @@ class RedisStore(DurableStore[Engine]):
         finally:
             self._queued.discard(place)
 
-    def resize(self, readers: int) -> None:
-        """Allow so many reads at once from now on, each with a connection; those under way go on."""
+    async def resize(self, readers: int) -> None:
+        """Have so many connections for reads at most from now on; reads under way end where they are."""
+        self._engine.check_open()
         if not 1 <= readers <= MOST_READERS:
             raise ConfigError(
                 "readers is the number of connections for reads",
