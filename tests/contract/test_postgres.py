@@ -387,3 +387,19 @@ async def test_a_server_that_knows_no_such_user_says_so(postgres: Server, url: s
         await opened(url.replace("postgres:@", "nobody_known:@"))
     with pytest.raises(AtlasError, match="no_database"):
         await opened(url.replace("/postgres?", "/no_database?"))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("before", range(4))
+async def test_a_refusal_leaves_the_next_commit_alone(url: str, before: int) -> None:
+    """What was sent behind it is not done; a statement that was to be prepared there must not be taken for prepared."""
+    store = await opened(url)
+    await fill(store, [part("a", path="taken"), part("b", path="b")])
+    for number in range(before):
+        await fill(store, [part("b", path="b", size=number)])
+    for number in range(12):
+        with pytest.raises(ConflictError):
+            await store.transact(lambda tx: tx.put(PARTS, part("b", path="taken"), expected_version=1))
+        await fill(store, [part("d", path="d", size=number)])
+    assert await ids(store) == ["a", "b", "d"]
+    await store.close()

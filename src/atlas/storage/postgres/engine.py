@@ -43,6 +43,7 @@ class Engine:
     def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
         self.database = database
         self.lock_waits = 0.0
+        self._undone = 0
         self.commits = 0
         self.slow = SlowQueries()
         self._clock = clock
@@ -160,16 +161,24 @@ class Engine:
             self._in_doubt = None
             if is_guarded:
                 raise
-            connection.execute("ROLLBACK")
+            self._undo(connection)
             return False
         self._in_doubt = None
         if ended is None:
-            connection.execute("ROLLBACK")
+            self._undo(connection)
             return len(self._started) == 1
         if ended.statusmessage != "COMMIT":
             raise StorageError(f"{self.database.address.url} gave the transaction up")
         self.commits += 1
         return True
+
+    def _undo(self, connection: Connection) -> None:
+        """Undo a transaction, and have the driver forget what it prepared: behind a refusal the server did not.
+
+        The driver does so at a rollback only if the text is new to it.
+        """
+        self._undone += 1
+        connection.execute(f"ROLLBACK -- {self._undone}")
 
     def _run_all(self, line: Line, jobs: Sequence[Job], until: float) -> Cursor | None:
         """Run the jobs and ask for the commit; None when one that failed left something behind."""
