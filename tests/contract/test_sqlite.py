@@ -23,6 +23,7 @@ from atlas.testing.samples import (
     COLLECTIONS,
     COUNTERS,
     MARKS,
+    PARTS,
     Counter,
     Mark,
     fill,
@@ -238,4 +239,24 @@ async def test_upkeep_and_writers_take_turns(tmp_path: Path) -> None:
     assert len(await ids(store)) == 340
     assert await store.verify() == []
     await other.close()
+    await store.close()
+
+
+@pytest.mark.anyio
+async def test_what_ended_a_transaction_within_a_savepoint_reaches_the_caller(tmp_path: Path) -> None:
+    """SQLite gives up the whole at an interrupt, savepoints too: going back to one must not hide what happened."""
+    store = await opened(tmp_path / "atlas.db")
+
+    def work(tx: Transaction) -> None:
+        with tx.savepoint():
+            tx.put(PARTS, part("a"))
+            tx.count(Query(PARTS))
+            store._engine.database.writer().execute("ROLLBACK")  # as an interrupted write does
+            raise StoreFullError("what happened")
+
+    with pytest.raises(StoreFullError, match="what happened"):
+        await store.transact(work)
+    assert await ids(store) == []
+    await fill(store, [part("b")])
+    assert await ids(store) == ["b"]
     await store.close()

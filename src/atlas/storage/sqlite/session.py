@@ -138,7 +138,8 @@ class SqliteSession:
     def rollback(self, level: int) -> None:
         """See Session."""
         self.seq = self._marks[level]
-        if level < self._lowest:
+        # An interrupt ends the whole transaction: there is nothing left to go back to.
+        if level < self._lowest or not self._connection.in_transaction:
             self.is_spoiled = True
             return
         self._connection.execute(f"ROLLBACK TO s{level:d}")
