@@ -101,7 +101,7 @@ def proxy(server: str) -> Iterator[Proxy]:
 class TlsFront:
     """What speaks TLS for a server that cannot: as libpq asks for it, on a port of this machine; `crypt` None refuses.
 
-    The server behind it hears the same bytes unencrypted.
+    The server behind it hears the same bytes unencrypted. `turns` counts the round trips.
     """
 
     def __init__(self, server: str, crypt: ssl.SSLContext | None) -> None:
@@ -111,6 +111,7 @@ class TlsFront:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.heard = b""
+        self.turns = 0
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -138,6 +139,7 @@ class TlsFront:
         with socket.socket(socket.AF_UNIX) as server:
             server.connect(self._server)
             server.sendall(first)
+            has_answered = True
             while True:
                 is_pending = isinstance(client, ssl.SSLSocket) and client.pending()
                 for end in [client] if is_pending else select.select([client, server], [], [])[0]:
@@ -146,9 +148,11 @@ class TlsFront:
                         return
                     if end is client:
                         self.heard += data
+                        self.turns += has_answered
                         server.sendall(data)
                     else:
                         client.sendall(data)
+                    has_answered = end is server
 
     def close(self) -> None:
         """Let nobody in any more."""

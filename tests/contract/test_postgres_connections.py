@@ -19,7 +19,7 @@ from atlas.storage.postgres import PostgresStore
 from atlas.storage.postgres.server import persistence
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
-from atlas.testing.samples import COLLECTIONS, PARTS, fill, ids, marks, part
+from atlas.testing.samples import COLLECTIONS, MARKS, PARTS, Mark, fill, ids, marks, part
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,14 @@ async def opened(url: str, **how: Any) -> PostgresStore:
 
 async def pool_of(store: PostgresStore) -> Any:
     return (await store.statistics())["pool"]
+
+
+async def idle(store: PostgresStore) -> None:
+    """Wait until the ends of all reads were answered: their callers were so before."""
+    pool = store._database.pool
+    async with asyncio.timeout(10):
+        while pool is not None and pool.figures(0)["active"]:  # noqa: ASYNC110 - threads of the store make it so
+            await asyncio.sleep(0.001)
 
 
 class Crowd:
@@ -209,6 +217,26 @@ async def test_what_each_connection_did_is_counted(postgres: Server, url: str) -
         assert 0 <= after["unused_seconds"] < 10
         assert after["bytes"] is None or after["bytes"] > 25_000
         await store.close()
+
+
+@pytest.mark.anyio
+async def test_round_trips_are_few(postgres: Server, url: str) -> None:
+    """Each is as long as the network; what is written goes with the commit, however many wrote."""
+    with tls_front(postgres.url, None) as front:
+        there = f"postgresql://postgres@127.0.0.1:{front.port}/postgres?sslmode=disable&readers=1"
+        store = await opened(f"{there}&schema={url.rpartition('schema=')[2]}")
+        await fill(store, [part("a")])
+        await idle(store)
+        before = front.turns
+        await store.transact(lambda tx: tx.append(MARKS, Mark(text="a")))
+        appended, before = front.turns - before, front.turns
+        await fill(store, [part("b")])
+        put, before = front.turns - before, front.turns
+        assert await store.read(lambda tx: tx.get(PARTS, "a")) == part("a")
+        await idle(store)
+        read = front.turns - before
+        await store.close()
+    assert (appended, put, read) == (2, 3, 3)
 
 
 @pytest.mark.anyio

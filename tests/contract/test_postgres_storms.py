@@ -99,8 +99,8 @@ async def test_sixteen_writers_in_two_processes_count_right_through_a_restart(po
         return counter.value if counter else 0
 
     async with asyncio.timeout(60):
-        program, ends = (sys.executable, "-c", _COUNTING, url), {"stdin": PIPE, "stdout": PIPE}
-        started = [await asyncio.create_subprocess_exec(*program, **ends) for _ in range(2)]
+        program = (sys.executable, "-c", _COUNTING, url)
+        started = [await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE) for _ in range(2)]
         for process in started:
             assert process.stdout
             assert await process.stdout.readline() == b"opened\n"
