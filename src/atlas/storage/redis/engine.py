@@ -43,7 +43,7 @@ class Engine:
         self._process = 0
         self._hurries_from = 0.0
         self._working = threading.Lock()
-        self._unsettled: tuple[Job, Turn] | None = None
+        self._unsettled: tuple[Job, Turn, RedisSession] | None = None
         self._settled: set[Job] = set()
         self.closing = threading.Event()
         self.commits = 0
@@ -115,26 +115,24 @@ class Engine:
         turn.assume(moment)
         if not job.start():
             return True
-        is_done, is_late = True, False
+        is_done = True
         try:
             self._attempt(turn, moment, [job], end, short_until=end)
-        except (MovedError, TooLongError) as error:
-            is_done, is_late = False, isinstance(error, TooLongError)
+        except MovedError:
+            self._is_alone = is_done = False
+        except TooLongError:
+            is_done = False
+            self._calm_down()
         except Exception as error:  # noqa: BLE001 - handed to the caller
             job.error = job.error or error
         turn.go_on(self.link)
-        if not turn.is_unsettled:
-            self._leave_later(turn)
-        return is_done or self._put_off(job, turn, is_late=is_late)
-
-    def _put_off(self, job: Job, turn: Turn, *, is_late: bool) -> bool:
-        """Leave the job to `run`; says whether it is done instead, its time being up."""
-        self._is_alone = False
-        if is_late:
-            self._calm_down()
-        if turn.is_unsettled:
-            self._unsettled = job, turn
+        if self._unsettled is not None:
             return False
+        self._leave_later(turn)
+        return is_done or self._put_off(job)
+
+    def _put_off(self, job: Job) -> bool:
+        """Leave the job to `run`; says whether it is done instead, its time being up."""
         if time.monotonic() >= job.deadline:
             job.error = StoreTimeoutError("the work took longer than its deadline")
             return True
@@ -146,18 +144,20 @@ class Engine:
         pending, self._unsettled = self._unsettled, None
         if pending is None:
             return
-        job, turn = pending
+        job, turn, session = pending
         self._known = None
         try:
-            is_in = turn.settle(job.deadline)
+            moment = turn.settle(job.deadline)
         except StorageError as error:
-            job.error, is_in = error, True
+            job.error = error
+            self._settled.add(job)
+        else:
+            if moment is None:
+                job.postpone()
+            else:
+                self._learn(session, self._held, moment)
+                self._settled.add(job)
         self._leave_later(turn)
-        if not is_in:
-            job.postpone()
-            return
-        self.commits += job.error is None
-        self._settled.add(job)
 
     def turn(self) -> Turn:
         """Return a turn that was not asked for yet."""
@@ -241,10 +241,22 @@ class Engine:
         if batch is None:
             # What was read, and what was refused for it, must be so.
             session.snapshot.ask([])
-        else:
-            moment = turn.commit(batch, seq=session.seq, now=session.now, until=end)
-            session.learn(held)
-            self.commits += 1
+            self._keep(held, moment)
+            return
+        try:
+            made = turn.commit(batch, seq=session.seq, now=session.now, until=end)
+        except TooLongError:
+            self._unsettled = jobs[0], turn, session
+            raise
+        self._learn(session, held, made)
+
+    def _learn(self, session: RedisSession, held: dict[str, dict[Any, Any]], moment: Moment) -> None:
+        session.learn(held)
+        self.commits += 1
+        self._keep(held, moment)
+
+    def _keep(self, held: dict[str, dict[Any, Any]], moment: Moment) -> None:
+        """Remember records as they are at a moment."""
         self._known = moment
         self._held = held if sum(map(len, held.values())) < KNOWN else {}
 

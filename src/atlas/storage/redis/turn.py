@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 import uuid
@@ -43,7 +42,7 @@ class Turn:
         self._lease = LEASE_SECONDS
         self._renewed = 0.0
         self._moment: Moment | None = None
-        self._sent: tuple[Any, ...] | None = None
+        self._sent: tuple[tuple[Any, ...], Moment] | None = None
 
     def wait(self, end: float, *, is_checked: bool = True) -> Moment | None:
         """Return where the store stands once it is this writer's turn; None when that is not so before `end`."""
@@ -59,9 +58,12 @@ class Turn:
                 raise StoreClosedError("the store was closed while others held the turn to write")
 
     def assume(self, moment: Moment) -> None:
-        """Take the store to be at `moment`, as it was last; the first question, or the commit, finds out."""
+        """Take the store to be at `moment`, as it was last; the first question, or the commit, finds out.
+
+        Only work that goes on asking stands in line: what is soon done would wait for that as long as for itself.
+        """
         self._moment = moment
-        self._renewed = -math.inf
+        self._renewed = time.monotonic()
 
     def _take(self, *, is_checked: bool = True) -> tuple[int, Moment]:
         layout = self._layout
@@ -108,7 +110,8 @@ class Turn:
         which = (before.commit, before.last, before.commit + 1, f"by{before.commit % scripts.SLOTS}", token)
         keys = (layout.meta, layout.images, layout.weight, layout.feed, layout.line, layout.alive)
         rest = (self._token, seq, to_scalar(now), FORMAT, layout.digest, scripts.packed(batch))
-        self._sent = which
+        made = Moment(before.commit + 1, token, seq, now)
+        self._sent = which, made
         try:
             is_in = self._link.run(scripts.COMMIT, keys, (*which, *rest), is_repeatable=False)
         except UnreachedError:
@@ -121,24 +124,19 @@ class Turn:
         if not is_in:
             raise MovedError
         self.is_in_line = False
-        return Moment(before.commit + 1, token, seq, now)
-
-    @property
-    def is_unsettled(self) -> bool:
-        """Whether a commit may be under way that was not waited for."""
-        return self._sent is not None
+        return made
 
     def go_on(self, link: Link) -> None:
         """Ask over another link from now on, one that waits."""
         self._link = link
 
-    def settle(self, until: float) -> bool:
-        """Say whether the commit that was not waited for is in."""
+    def settle(self, until: float) -> Moment | None:
+        """Return where the store stood after the commit that was not waited for; None when it is not in."""
         assert self._sent is not None
-        which, self._sent = self._sent, None
+        (which, made), self._sent = self._sent, None
         is_in = self._settle(which, until, _unknown())
         self.is_in_line = self.is_in_line and not is_in
-        return is_in
+        return made if is_in else None
 
     def _settle(self, which: tuple[Any, ...], until: float, lost: StoreUnreachableError) -> bool:
         """Find out what became of a commit whose answer was lost; says whether it is in."""
