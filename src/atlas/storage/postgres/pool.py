@@ -171,10 +171,14 @@ def has_ended(connection: Connection) -> bool:
 
 def traffic_of(connection: Connection) -> int | None:
     """Return the bytes sent and received; None where the system does not count them."""
-    if not hasattr(socket, "TCP_INFO") or not connection.info.hostaddr:
+    if not hasattr(socket, "TCP_INFO"):
         return None
-    with socket.socket(fileno=os.dup(connection.fileno())) as line:
-        if line.family == socket.AF_UNIX:
-            return None
-        told = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TRAFFIC_AT + _TRAFFIC.size)
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as line:
+            if line.family == socket.AF_UNIX:
+                return None
+            told = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TRAFFIC_AT + _TRAFFIC.size)
+    except (OSError, OperationalError):
+        # Another thread closed it a moment ago.
+        return None
     return sum(_TRAFFIC.unpack_from(told, _TRAFFIC_AT)) if len(told) == _TRAFFIC_AT + _TRAFFIC.size else None
