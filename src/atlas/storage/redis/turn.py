@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 import time
 import uuid
@@ -29,6 +31,10 @@ Batch = tuple[Sequence[Any], Sequence[Any], Sequence[str]]
 """Records to put and to remove, members of indexes to put and to remove, and keys to remove as a whole."""
 
 
+_PROGRAM = uuid.uuid4().hex[:16]
+_numbers = itertools.count(1)
+
+
 class Turn:
     """The turn to write. It keeps others from working in vain; that they did not is decided at the commit."""
 
@@ -37,7 +43,7 @@ class Turn:
         self._link = link
         self._layout = layout
         self._closing = closing
-        self._token = uuid.uuid4().hex
+        self._token = f"{_PROGRAM}.{os.getpid()}.{next(_numbers)}"
         self._commits = 0
         self._lease = LEASE_SECONDS
         self._renewed = 0.0
