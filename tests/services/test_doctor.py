@@ -19,15 +19,16 @@ import atlas
 from atlas import Atlas, Limits
 from atlas.atlas import COLLECTIONS
 from atlas.errors import StoreFormatError, StoreNewerError
-from atlas.operations.doctor import Finding, examine
+from atlas.operations.doctor import examine
 from atlas.storage import place
+from atlas.storage.health import Finding
 from atlas.storage.locking import WriterLock
 from atlas.storage.sqlite import SqliteStore
 
 PAGE = 4_096
 CHECKS = (
-    *("versions", "store", "log", "mode", "location", "space", "turn"),
-    *("integrity", "clock", "columns", "journal", "records"),
+    *("versions", "store", "log", "cache", "pool", "queries", "mode", "location", "space", "turn"),
+    *("integrity", "migrations", "clock", "columns", "journal", "records"),
 )
 
 
@@ -77,7 +78,7 @@ async def test_a_good_store_is_found_good(path: Path) -> None:
     found = await examined(path)
     assert tuple(found) == CHECKS
     assert wrong(found) == {}
-    assert "3 tasks, 4 events, seq 4" in found["store"].what
+    assert "seq 4, 3 tasks, 4 events" in found["store"].what
     assert "4 events, replayed" in found["journal"].what
 
 
@@ -226,7 +227,7 @@ async def test_a_log_left_over_is_taken_in_and_a_long_one_warned_of(
     assert wrong(found) == {}
     assert "4 tasks" in found["store"].what
     assert "0 bytes" not in found["log"].what
-    monkeypatch.setattr("atlas.operations.doctor.LOG_BYTES", 1_000)
+    monkeypatch.setattr("atlas.storage.health.LOG_BYTES", 1_000)
     reader = apsw.Connection(str(path))
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM task").fetchall()
