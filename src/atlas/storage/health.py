@@ -111,7 +111,7 @@ def _durable(figures: Mapping[str, Any]) -> str:
 def _log(size: int) -> Iterator[Finding]:
     if size > LOG_BYTES:
         hint = "Close programs that read for very long; the log is taken in when they end."
-        yield Finding("log", "warning", f"the write-ahead log has {shown(size)}", hint)
+        yield Finding("log", "warning", f"the log has {shown(size)}", hint)
 
 
 def _file(file: Mapping[str, Any]) -> Iterator[Finding]:
@@ -182,7 +182,7 @@ class _Part(NamedTuple):
 
 
 _PARTS = (
-    _Part("log_bytes", "log", _log, lambda size: f"the write-ahead log has {shown(size)}"),
+    _Part("log_bytes", "log", _log, lambda size: f"the log has {shown(size)}"),
     _Part("file", "cache", _file, lambda file: f"{file.get('cache_hit_rate', 1.0):.0%} of pages came from the cache"),
     _Part("pool", "pool", _pool, lambda pool: f"{_used(pool)}, none waited for"),
     _Part("server", "server", _server, lambda server: f"version {server.get('version', 'unknown')}"),
