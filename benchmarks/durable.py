@@ -7,13 +7,16 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from atlas.storage.collection import Collection
 from atlas.storage.file import FileStore
 from atlas.storage.protocol import Store, Transaction
+from atlas.storage.query import Query, ge, lt
 
 from .backends import ONE_BY_ONE, READS, THINGS, Thing, lasting, redis_server, together
 from .clock import alternate
@@ -21,6 +24,8 @@ from .rows import Bench, Measured, at_least, at_most, row
 
 WRITERS = 32
 EACH = 40
+BULK, AT_ONCE = 20_000, 5_000
+MANY, LOW, IN_RANGE = 20_000, 7_000, 1_000
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +70,28 @@ async def reads(store: Store) -> float:
     return (time.perf_counter() - begun) / READS
 
 
+async def appended(store: Store) -> float:
+    """Append facts in transactions of `AT_ONCE`; returns the seconds of one."""
+    facts = [Fact(thing=f"{number:06}") for number in range(BULK)]
+
+    def work(tx: Transaction, part: list[Fact]) -> None:
+        for fact in part:
+            tx.append(FACTS, fact)
+
+    begun = time.perf_counter()
+    for start in range(0, BULK, AT_ONCE):
+        await store.transact(partial(work, part=facts[start : start + AT_ONCE]))
+    return (time.perf_counter() - begun) / BULK
+
+
+async def ranged(store: Store) -> float:
+    """Read the records of a range, `IN_RANGE` of `MANY`, as records; returns the seconds of all of them."""
+    begun = time.perf_counter()
+    found = await store.read(lambda tx: tx.query(Query(THINGS).where(ge("number", LOW), lt("number", LOW + IN_RANGE))))
+    assert len(found) == IN_RANGE
+    return time.perf_counter() - begun
+
+
 class RawFile:
     """The line of a journaled write, appended to a file and synced."""
 
@@ -78,6 +105,20 @@ class RawFile:
             os.write(self.handle, msgspec.json.encode({"seq": number, "put": put}) + b"\n")
             os.fdatasync(self.handle)
         return (time.perf_counter() - begun) / ONE_BY_ONE
+
+    async def appends(self) -> float:
+        facts = [Fact(thing=f"{number:06}") for number in range(BULK)]
+        held: dict[int, Fact] = {}
+        by_thing: dict[str, dict[int, None]] = {}
+        begun = time.perf_counter()
+        for start in range(0, BULK, AT_ONCE):
+            part = [msgspec.structs.replace(fact, seq=start + n) for n, fact in enumerate(facts[start:][:AT_ONCE])]
+            for fact in part:
+                held[fact.seq] = fact
+                by_thing.setdefault(fact.thing, {})[fact.seq] = None
+            os.write(self.handle, msgspec.json.encode({"put": {"fact": part}}) + b"\n")
+            os.fdatasync(self.handle)
+        return (time.perf_counter() - begun) / BULK
 
 
 @asynccontextmanager
@@ -111,6 +152,18 @@ async def file_write(bench: Bench) -> Measured:
 async def file_group(bench: Bench) -> Measured:
     async with _on_file(bench, "group") as (store, raw):
         mine, best = await alternate(lambda: journaled(store, EACH * WRITERS, writers=WRITERS), raw.writes)
+    return Measured(1 / mine, 1 / best, "/s", best / mine)
+
+
+@row(
+    "file-bulk",
+    "20,000 events in bulk to a JSON file",
+    against="the same lines appended and synced",
+    goal=at_least(0.5),
+)
+async def file_bulk(bench: Bench) -> Measured:
+    async with _on_file(bench, "bulk") as (store, raw):
+        mine, best = await alternate(lambda: appended(store), raw.appends, rounds=3)
     return Measured(1 / mine, 1 / best, "/s", best / mine)
 
 
@@ -168,6 +221,37 @@ class RawRedis:
             decode(text)
         return (time.perf_counter() - begun) / READS
 
+    async def appends(self) -> float:
+        begun = time.perf_counter()
+        for start in range(0, BULK, AT_ONCE):
+            texts: dict[Any, Any] = {}
+            keys, things = {}, {}
+            for _ in range(AT_ONCE):
+                self._seq += 1
+                seq, thing = self._seq, f"{start:06}"
+                texts[str(seq)] = msgspec.json.encode(Fact(seq=seq, thing=thing))
+                keys[f"{seq:09}"] = things[f"{thing}\0{seq:09}"] = 0
+            with self.client.pipeline(transaction=True) as pipe:
+                pipe.hset("raw:facts", mapping=texts)
+                pipe.zadd("raw:fact", keys)
+                pipe.zadd("raw:fact:thing", things)
+                pipe.execute()
+        return (time.perf_counter() - begun) / BULK
+
+    def fill(self) -> None:
+        """Put the records of the range that is read."""
+        things = [Thing(id=f"{number:06}", number=number) for number in range(MANY)]
+        self.client.hset("raw:things", mapping={thing.id: msgspec.json.encode(thing) for thing in things})
+        self.client.zadd("raw:thing:number", {f"{thing.number:06}\0{thing.id}": 0 for thing in things})
+
+    async def ranged(self) -> float:
+        decode = msgspec.json.Decoder(Thing).decode
+        begun = time.perf_counter()
+        found: Any = self.client.zrangebylex("raw:thing:number", f"[{LOW:06}", f"({LOW + IN_RANGE:06}")
+        texts: Any = self.client.hmget("raw:things", [member.partition(b"\0")[2] for member in found])
+        assert len([decode(text) for text in texts]) == IN_RANGE
+        return time.perf_counter() - begun
+
 
 @asynccontextmanager
 async def _on_redis() -> AsyncIterator[tuple[Store, RawRedis]]:
@@ -213,3 +297,19 @@ async def redis_read(_bench: Bench) -> Measured:
         await together(store, ONE_BY_ONE)
         mine, best = await alternate(lambda: reads(store), raw.reads)
     return Measured(mine * 1e6, best * 1e6, "µs", mine / best)
+
+
+@row("redis-bulk", "20,000 events in bulk to Redis", against="a pipeline putting the same", goal=at_least(0.5))
+async def redis_bulk(_bench: Bench) -> Measured:
+    async with _on_redis() as (store, raw):
+        mine, best = await alternate(lambda: appended(store), raw.appends, rounds=3)
+    return Measured(1 / mine, 1 / best, "/s", best / mine)
+
+
+@row("redis-range", "1,000 records in order out of 20,000 in Redis", against="ZRANGEBYLEX, HMGET", goal=at_most(3))
+async def redis_range(_bench: Bench) -> Measured:
+    async with _on_redis() as (store, raw):
+        raw.fill()
+        await together(store, MANY)
+        mine, best = await alternate(lambda: ranged(store), raw.ranged)
+    return Measured(mine * 1e3, best * 1e3, "ms", mine / best)

@@ -11,9 +11,23 @@ import msgspec
 
 from atlas.storage.protocol import Store
 
-from .backends import ONE_BY_ONE, READS, THINGS, Thing, lasting, singly
+from .backends import ONE_BY_ONE, READS, THINGS, Thing, lasting, singly, together
 from .clock import alternate
-from .durable import EACH, FACTS, WRITERS, Fact, journaled, reads
+from .durable import (
+    AT_ONCE,
+    BULK,
+    EACH,
+    FACTS,
+    IN_RANGE,
+    LOW,
+    MANY,
+    WRITERS,
+    Fact,
+    appended,
+    journaled,
+    ranged,
+    reads,
+)
 from .rows import AbsentError, Bench, Measured, at_least, at_most, row
 
 RAW = "psycopg doing the same SQL, one commit each"
@@ -35,6 +49,7 @@ class Raw:
         self._connection = connection
         self._schema = f'"{schema}"'
         self._numbers = 0
+        self._facts = 1
         self._ending = (
             f'WITH told AS (UPDATE {self._schema}."meta" SET "seq" = %s, "now" = %s),'
             f' signed AS (INSERT INTO {self._schema}."writer" VALUES (%s, %s, %s)'
@@ -77,6 +92,29 @@ class Raw:
             decode(run(text, (f"{number % ONE_BY_ONE:06}",)).fetchone()[0])
             run("COMMIT")
         return (time.perf_counter() - begun) / READS
+
+    async def appends(self) -> float:
+        """Append facts by COPY, a commit for each `AT_ONCE`; returns the seconds of one."""
+        begun = time.perf_counter()
+        for _ in range(0, BULK, AT_ONCE):
+            first = self._facts
+            self._facts += AT_ONCE
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                copying = f'COPY {self._schema}."fact" ("key", "value", "thing") FROM STDIN'
+                with cursor.copy(copying) as copy:
+                    for number in range(first, self._facts):
+                        thing = f"{number:06}"
+                        copy.write_row((number, encoded(Fact(seq=number, thing=thing)), thing))
+        return (time.perf_counter() - begun) / BULK
+
+    async def ranged(self) -> float:
+        """Read the records of a range; returns the seconds of all of them."""
+        decode = msgspec.json.Decoder(Thing).decode
+        text = f'SELECT "value" FROM {self._schema}."thing" WHERE "number" >= %s AND "number" < %s ORDER BY "key"'
+        begun = time.perf_counter()
+        found = [decode(row[0]) for row in self._connection.execute(text, (LOW, LOW + IN_RANGE)).fetchall()]
+        assert len(found) == IN_RANGE
+        return time.perf_counter() - begun
 
 
 @asynccontextmanager
@@ -131,3 +169,19 @@ async def postgres_read(bench: Bench) -> Measured:
         await raw.writes(ONE_BY_ONE, has_events=False)
         mine, best = await alternate(lambda: reads(store), raw.reads)
     return Measured(mine * 1e6, best * 1e6, "µs", mine / best)
+
+
+@row("postgres-bulk", "20,000 events in bulk to PostgreSQL", against="COPY of the same rows", goal=at_least(0.5))
+async def postgres_bulk(bench: Bench) -> Measured:
+    async with _sides(bench) as (store, raw):
+        mine, best = await alternate(lambda: appended(store), raw.appends, rounds=3)
+    return Measured(1 / mine, 1 / best, "/s", best / mine)
+
+
+@row("postgres-range", "1,000 records in order out of 20,000 in PostgreSQL", against="the same SELECT", goal=at_most(3))
+async def postgres_range(bench: Bench) -> Measured:
+    async with _sides(bench) as (store, raw):
+        await together(store, MANY)
+        await raw.writes(MANY, has_events=False)
+        mine, best = await alternate(lambda: ranged(store), raw.ranged)
+    return Measured(mine * 1e3, best * 1e3, "ms", mine / best)
