@@ -30,29 +30,45 @@ class Table:
         self.records: dict[Any, Any] = {}
         leading = (fields[0].lstrip("-").rstrip("?") for fields in collection.indexes)
         plain = {*collection.unique, *collection.references, *leading} - {collection.key}
+        self._lists = frozenset(collection.lists)
         self.indexes: dict[str, Index] = {field: {} for field in sorted({*plain, *collection.lists})}
 
     def put(self, key: Any, record: Any) -> Any:
         """Hold `record` (None: nothing) under `key`; returns what was there before."""
         before = self.records.pop(key, None)
         for field, index in self.indexes.items():
-            for value in () if before is None else self.values_of(before, field):
-                keys = index[value]
-                del keys[key]
-                if not keys:
-                    del index[value]
-            for value in () if record is None else self.values_of(record, field):
-                index.setdefault(value, {})[key] = None
+            if field in self._lists:
+                self._move(index, key, self.values_of(before, field), self.values_of(record, field))
+                continue
+            new = None if record is None else to_scalar(getattr(record, field))
+            if before is not None:
+                old = to_scalar(getattr(before, field))
+                if record is not None and old == new:
+                    continue
+                self._move(index, key, (old,), ())
+            if record is not None:
+                keys = index.get(new)
+                if keys is None:
+                    index[new] = {key: None}
+                else:
+                    keys[key] = None
         if record is not None:
             self.records[key] = record
         return before
 
+    @staticmethod
+    def _move(index: Index, key: Any, left: Iterable[Any], come_to: Iterable[Any]) -> None:
+        for value in left:
+            keys = index[value]
+            del keys[key]
+            if not keys:
+                del index[value]
+        for value in come_to:
+            index.setdefault(value, {})[key] = None
+
     def values_of(self, record: Any, field: str) -> Iterable[Any]:
-        """Return the values under which a record is found by `field`."""
-        held = getattr(record, field)
-        if field in self.collection.lists:
-            return dict.fromkeys(held or ())
-        return (to_scalar(held),)
+        """Return the values of a list under which a record is found; none where there is no record."""
+        return () if record is None else dict.fromkeys(getattr(record, field) or ())
 
     def among(self, part: Any) -> set[Any] | None:
         """Return the keys that a condition leaves possible, None where no index knows."""
@@ -204,12 +220,14 @@ class MemorySession:
 
     def append(self, collection: Collection[R], records: Sequence[R]) -> None:
         """See Session."""
-        table = self._table(collection)
+        table, replace, number = self._table(collection), msgspec.structs.replace, self._state.seq
+        is_checked = bool(collection.values or collection.unique)
         for record in records:
-            self._state.seq += 1
-            numbered = msgspec.structs.replace(record, **{collection.key: self._state.seq})  # type: ignore[type-var]
-            self._put(table, self._state.seq, numbered)
-            self._check(table, numbered)
+            self._state.seq = number = number + 1
+            numbered = replace(record, **{collection.key: number})  # type: ignore[type-var]
+            self._put(table, number, numbered)
+            if is_checked:
+                self._check(table, numbered)
 
     def start_over(self) -> None:
         """See Session."""
