@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -259,4 +261,41 @@ async def test_what_ended_a_transaction_within_a_savepoint_reaches_the_caller(tm
     assert await ids(store) == []
     await fill(store, [part("b")])
     assert await ids(store) == ["b"]
+    await store.close()
+
+
+def late_part(tx: Transaction) -> None:
+    tx.put(PARTS, part("late"))
+
+
+def late_mark(tx: Transaction) -> None:
+    tx.append(MARKS, Mark(text="late"))
+
+
+def late_savepoint(tx: Transaction) -> None:
+    with tx.savepoint():
+        tx.put(PARTS, part("late"))
+        tx.count(Query(PARTS))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("last", [late_part, late_mark, late_savepoint])
+async def test_work_that_goes_on_after_its_transaction_ended_changes_nothing(
+    tmp_path: Path, last: Callable[[Transaction], None]
+) -> None:
+    """Without a transaction, SQLite would commit each statement by itself, of work that is then refused."""
+    store = await opened(tmp_path / "atlas.db")
+
+    def work(tx: Transaction) -> None:
+        with contextlib.suppress(StoreFullError), tx.savepoint():
+            tx.put(PARTS, part("a"))
+            tx.count(Query(PARTS))
+            store._engine.database.writer().execute("ROLLBACK")  # as a full disk has SQLite do
+            raise StoreFullError("what happened")
+        last(tx)
+
+    with pytest.raises(StorageError):
+        await store.transact(work)
+    assert (await ids(store), await numbered(store)) == ([], [])
+    assert await marks(store, "first") == 1
     await store.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 import msgspec
 
-from ...errors import ConflictError, InputError, StoreFormatError
+from ...errors import ConflictError, InputError, StorageError, StoreFormatError
 from ..collection import Collection, Scalar, encode, to_scalar
 from ..overlay import Write
 from ..query import Query
@@ -87,6 +87,7 @@ class SqliteSession:
 
     def write(self, writes: Sequence[Write]) -> None:
         """See Session."""
+        self._check_transaction()
         self.has_written = True
         ordered = sorted(writes, key=_kind) if len(writes) > 1 else writes
         phases: tuple[dict[str, list[Sequence[Any]]], ...] = ({}, {}, {})
@@ -110,6 +111,7 @@ class SqliteSession:
 
     def append(self, collection: Collection[R], records: Sequence[R]) -> None:
         """See Session."""
+        self._check_transaction()
         self.has_written = True
         rows, sides = [], []
         for record in records:
@@ -131,9 +133,15 @@ class SqliteSession:
 
     def savepoint(self, level: int) -> None:
         """See Session."""
+        self._check_transaction()
         if level >= self._lowest:
             self._connection.execute(f"SAVEPOINT s{level:d}")
         self._marks[level] = self.seq
+
+    def _check_transaction(self) -> None:
+        """Refuse to go on once SQLite gave the transaction up: each statement would be committed by itself."""
+        if not self._connection.in_transaction:
+            raise StorageError("the transaction was given up", hint="Let the error that ended it leave the work.")
 
     def rollback(self, level: int) -> None:
         """See Session."""
