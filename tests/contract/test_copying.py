@@ -227,6 +227,34 @@ async def test_a_store_with_work_of_its_own_is_no_target(make: Make) -> None:
         await copy_store(source, bare, COLLECTIONS)
 
 
+@pytest.mark.parametrize("ask", [copy_store, discard_copy, plan_copy])
+async def test_what_a_copy_got_of_its_own_without_an_event_is_not_taken_for_a_part(make: Make, ask: Any) -> None:
+    """As long as the source did not go on, what it does not hold cannot have come from it."""
+    source, target = [await make("memory", samples.COLLECTIONS) for _ in range(2)]
+    await samples.marks(source, "a", "b")
+    await source.transact(lambda tx: tx.put_many(PARTS, [part("a"), part("b")]))
+    await copy_store(source, target, samples.COLLECTIONS)
+    for own in (part("c"), part("b", name="mine")):
+        await target.transact(lambda tx, own=own: tx.put(PARTS, own))  # type: ignore[misc]
+        before = await contents(target, samples.COLLECTIONS)
+        with pytest.raises(ConflictError, match="parts"):
+            await ask(source, target, samples.COLLECTIONS)
+        assert await contents(target, samples.COLLECTIONS) == before
+        await target.transact(lambda tx: tx.delete(PARTS, "c"))
+
+
+@pytest.mark.parametrize("ask", [copy_store, discard_copy, plan_copy])
+async def test_a_journal_that_only_ends_alike_is_another(make: Make, ask: Any) -> None:
+    """Lines without ids may be the same by chance; a foreign journal is neither gone on with nor emptied."""
+    source, target = [await make("memory", samples.COLLECTIONS) for _ in range(2)]
+    await samples.marks(source, "a", "b", "same", "d")
+    await samples.marks(target, "x", "y", "same")
+    before = await contents(target, samples.COLLECTIONS)
+    with pytest.raises(ConflictError):
+        await ask(source, target, samples.COLLECTIONS)
+    assert await contents(target, samples.COLLECTIONS) == before
+
+
 def _tally() -> Any:
     return TALLIES.record(id="")
 

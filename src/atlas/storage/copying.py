@@ -65,16 +65,14 @@ async def copy_store(
 ) -> Copied:
     """Copy all records of open stores; the target then goes on at the source's next number.
 
-    The target must be empty, or hold what an earlier copy from this source got done: then the copy goes on there. What
-    stops it leaves such a part. Raises ConflictError when the target holds anything else, having changed nothing, or
-    when somebody writes to the source meanwhile.
+    The target must be empty, or hold what an earlier copy from this source got done: then the copy goes on there, and
+    what the source does not hold any more gives way. What stops it leaves such a part. Raises ConflictError when the
+    target holds anything else, having changed nothing, or when somebody writes to the source meanwhile.
     """
     copy = _Copy(source, target, collections, tell)
     plan = await copy.plan()
     await copy.journal()
-    if plan.is_begun and (foreign := await copy.foreign()) is not None:
-        if plan.is_whole:
-            raise ConflictError(f"the target holds another {foreign} than the source", hint=_EMPTY)
+    if 0 < plan.present_seq < plan.seq and await copy.foreign(copy.plain) is not None:
         await copy.clear()
     for collection in copy.plain:
         await copy.records(collection)
@@ -125,7 +123,8 @@ class _Copy:
             await self._check_origin(present_seq)
             if is_kept and sum(present[c.name] for c in self.sequences) != present_seq:
                 raise ConflictError("the target holds a part of a copy that was being discarded", hint=_DISCARD)
-        elif (foreign := await self.foreign()) is not None:
+        # What the source held before it went on may be in the target; as long as it did not, nothing else may be.
+        if present_seq in {0, seq} and (foreign := await self.foreign(self.plain)) is not None:
             raise ConflictError(f"the target holds a {foreign} that the source does not hold so", hint=_EMPTY)
         return plan
 
@@ -133,19 +132,19 @@ class _Copy:
         return {c.name: tx.count(Query(c)) for c in (*self.plain, *self.sequences)}, tx.seq
 
     async def _check_origin(self, seq: int) -> None:
-        """Refuse a target whose journal is not the beginning of the source's: its last record would not be there."""
+        """Refuse a target whose journal is not the beginning of the source's."""
 
         def last(tx: Transaction) -> list[bytes]:
             found = ((c.name, tx.get(c, seq)) for c in self.sequences)
             return [name.encode() + encode(record) for name, record in found if record is not None]
 
         theirs = await self.target.read(last)
-        if not theirs or theirs != await self.source.read(last):
+        if not theirs or theirs != await self.source.read(last) or await self.foreign(self.sequences) is not None:
             raise ConflictError(f"the journal of the target, at {seq}, is not that of the source", hint=_EMPTY)
 
-    async def foreign(self) -> str | None:
+    async def foreign(self, collections: Sequence[Collection[Any]]) -> str | None:
         """Name a record of the target that the source does not hold so; None where there is none."""
-        for collection in self.plain:
+        for collection in collections:
             async for page in pages(self.target, collection):
                 keys = [collection.key_of(record) for record in page]
                 known = await self.source.read(lambda tx, c=collection, keys=keys: tx.get_many(c, keys))  # type: ignore[misc]
