@@ -21,7 +21,7 @@ FILE = "atlas.toml"
 
 _WORDS = ("log_level", "log_format", "tools")
 _SECRETS = "password|token|secret|key"
-_USER_INFO = r"(?<=://)([^/@:]*):[^/@]*(?=@)"
+_USER_INFO = r"(?<=://)([^/@:\s]*):[^\s?]*(?=@)"
 _OPTION = rf"(?<=[?&])([^=&]*(?:{_SECRETS})[^=&]*)=[^&]*"
 _NAMED = r"(?:.* - at `\$\.(?P<field>\w+)`|Object contains unknown field `(?P<unknown>\w+)`)"
 

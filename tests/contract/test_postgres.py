@@ -148,6 +148,9 @@ async def test_a_password_is_never_shown(url: str, caplog: pytest.LogCaptureFixt
         "postgresql://u:secret@h/x?sslmode=prefer",
         "postgresql://u:secret@h/x?feed=shout",
         "postgresql://u:secret@h/x?=secret",
+        # The driver would take the password to end at the first sign, and ask the net for a host named by its rest.
+        "postgresql://u:secret@secret@h/x",
+        "postgresql://u:1/secret@h/x",
     ],
 )
 def test_an_address_that_cannot_be_is_refused(url: str) -> None:
@@ -155,7 +158,24 @@ def test_an_address_that_cannot_be_is_refused(url: str) -> None:
     with pytest.raises((ConfigError, InputError)) as raised:
         PostgresStore(url, COLLECTIONS)
     assert "u:secret" not in str(raised.value.as_dict())
+    assert "secret@" not in str(raised.value.as_dict())
     assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("shema=x", "no option 'shema'"),
+        ("readers=0", "1 to 64"),
+        ("feed=shout", "listen, poll"),
+        ("schema=Shop", "a-z"),
+    ],
+)
+def test_a_mistyped_option_is_named_with_what_it_may_be(option: str, said: str) -> None:
+    """Who looks at a URL of a hundred letters wants to know which of them."""
+    with pytest.raises((ConfigError, InputError)) as raised:
+        PostgresStore(f"postgresql://u@h/x?{option}", COLLECTIONS)
+    assert said in f"{raised.value.message} {raised.value.hint}"
 
 
 @pytest.mark.anyio

@@ -234,6 +234,10 @@ def test_the_defaults_are_within_their_bounds(tmp_path: Path) -> None:
     [
         ("store_url", "postgres://me:pass@host/db", "postgres://me:***@host/db"),
         ("store_url", "postgres://me:p:a@host/db", "postgres://me:***@host/db"),
+        ("store_url", "postgres://me:p@ss@host/db", "postgres://me:***@host/db"),
+        ("store_url", "postgres://me:p/s@host/db", "postgres://me:***@host/db"),
+        ("store_url", "redis://host:1/0?a=b@c", "redis://host:1/0?a=b@c"),
+        ("message", "from redis://host:1/0 to a@b", "from redis://host:1/0 to a@b"),
         ("store_url", "redis://:pass@host", "redis://:***@host"),
         ("store_url", "x://host/?API_KEY=1&b=2&token=3", "x://host/?API_KEY=***&b=2&token=***"),
         ("store_url", "sqlite:///work.db?synchronous=normal", "sqlite:///work.db?synchronous=normal"),

@@ -74,12 +74,13 @@ def parse_address(url: str) -> Address:
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         secrets = _secrets(parts.netloc, options)
         own = {name: options.pop(name) for name in ("schema", "readers", "lifetime", "feed") if name in options}
+        _check_known(options)
+        _check_signs(parts.netloc, parts.path)
         connection = conninfo_to_dict(f"postgresql://{parts.netloc}{parts.path}?{_query(options)}")
         _check_ports(str(connection.get("port", "")))
     except (ValueError, ProgrammingError):
         # What the parser says may repeat the whole URL.
         raise ConfigError("the PostgreSQL URL cannot be understood", field="store", hint=_HINT) from None
-    _check_known(options)
     if not _is_here(connection):
         # A socket of the machine is not affected; a host named by the environment is.
         connection.setdefault("sslmode", "require")
@@ -93,6 +94,16 @@ def parse_address(url: str) -> Address:
         feed=_one_of("feed", own.get("feed", FEEDS[0]), FEEDS),
         secrets=secrets,
     )
+
+
+def _check_signs(place: str, database: str) -> None:
+    """Refuse what the driver would part elsewhere, and take the rest of a password for a host or a database."""
+    if place.count("@") > 1 or "@" in database:
+        raise ConfigError(
+            "a PostgreSQL URL has one @, before the host",
+            field="store",
+            hint="In a user, password or database write %40 for @ and %2F for /.",
+        )
 
 
 def _check_ports(ports: str) -> None:
@@ -170,11 +181,11 @@ def checked_readers(number: int) -> int:
 
 def _number(name: str, text: str, most: int) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
-        raise ConfigError(f"{name} is a number", field="store", given=text, bound=f"1 to {most}")
+        raise ConfigError(f"{name} is a number from 1 to {most}", field="store", given=text, bound=f"1 to {most}")
     return int(text)
 
 
 def _one_of(name: str, text: str, allowed: tuple[str, ...]) -> str:
     if text not in allowed:
-        raise ConfigError(f"{name}={text} is not known", field="store", given=text, bound=list(allowed))
+        raise ConfigError(f"{name} is one of {', '.join(allowed)}", field="store", given=text, bound=list(allowed))
     return text
