@@ -125,7 +125,7 @@ class Way:
             if not data:
                 return False
             if side is far:
-                near.sendall(data)
+                self._answers(data, near)
             elif not self._passes(data, far):
                 return False
         return True
@@ -134,6 +134,10 @@ class Way:
         """Send on what a client said; says whether the way is still there."""
         far.sendall(data)
         return True
+
+    def _answers(self, data: bytes, near: socket.socket) -> None:
+        """Send on what the server said."""
+        near.sendall(data)
 
     def close(self) -> None:
         """Let nobody through any more."""
@@ -165,7 +169,7 @@ class EncryptedWay(Way):
 class Cutter(Way):
     """A way to a server that can be cut: `cut("before")` or `cut("after")` the server gets what contains `mark`.
 
-    After `cut("late")` the answer comes, but late.
+    After `cut("late")` the answer comes, but late. `halt(seconds)` holds back the end of the next answer for so long.
     """
 
     def __init__(self, server: Server, mark: bytes) -> None:
@@ -173,6 +177,7 @@ class Cutter(Way):
         self.cuts = 0
         self._mark = mark
         self._when: str | None = None
+        self._halt = 0.0
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(self.socket))
         super().__init__(server, listener)
@@ -184,6 +189,21 @@ class Cutter(Way):
     def cut(self, when: str) -> None:
         """Cut the way once, at the next mark."""
         self._when = when
+
+    def halt(self, seconds: float) -> None:
+        """Have the next answer stop half way."""
+        self._halt = seconds
+
+    def _answers(self, data: bytes, near: socket.socket) -> None:
+        seconds, self._halt = self._halt, 0.0
+        if seconds:
+            self.cuts += 1
+            near.sendall(data[:-1])
+            time.sleep(seconds)
+            data = data[-1:]
+        # Who did not wait has left.
+        with contextlib.suppress(ConnectionError):
+            near.sendall(data)
 
     def _passes(self, data: bytes, far: socket.socket) -> bool:
         when = self._when if self._mark in data else None

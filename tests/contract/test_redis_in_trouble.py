@@ -304,6 +304,28 @@ async def test_a_server_that_hangs_holds_nobody_else_up(server: Server, call: Ca
         assert len(await numbered(store)) >= 4
 
 
+@pytest.mark.parametrize("call", [numbered, lambda store: marks(store, "x")])
+async def test_an_answer_that_stops_half_way_holds_nobody_else_up(
+    server: Server, call: Callable[[RedisStore], Any]
+) -> None:
+    """Its beginning is no promise that the rest is near; and what it was about is done once."""
+    cutter = Cutter(server, b"")
+    async with opened(cutter.url(new_prefix())) as store:
+        before = [await marks(store, "x") for _ in range(4)]
+        cutter.halt(0.4)
+        asked = asyncio.create_task(call(store))
+        longest = 0.0
+        while not asked.done():
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(0.005)
+            longest = max(longest, asyncio.get_running_loop().time() - began)
+        await asked
+        assert cutter.cuts == 1
+        assert longest < 0.2
+        assert len(await numbered(store)) == len(before) + (call is not numbered)
+    cutter.close()
+
+
 async def test_sixteen_writers_on_one_record_all_finish(server: Server) -> None:
     """Each is a process's store with callers of its own; nobody starves, and nothing is added in vain."""
     url = server.url(new_prefix())

@@ -32,14 +32,14 @@ class Line:
         self.seconds = 0.0
 
     def exchange(self, commands: Sequence[Sequence[Any]], *, until: float | None = None) -> list[Any]:
-        """Send commands and return the replies, refusals among them; TooLongError when none came `until` then."""
+        """Send commands and return the replies, refusals among them; TooLongError unless all came `until` then."""
         data, asked = _on_the_wire(commands), time.perf_counter()
         if until is not None and len(data) > SMALL_BYTES:
             raise TooLongError
         self.connection.send_packed_command([data])
         if until is not None and not self.connection.can_read(max(0.0, until - time.monotonic())):
             raise TooLongError
-        replies = [_reply(self.connection) for _ in commands]
+        replies = [_reply(self.connection, until) for _ in commands]
         self.used = time.monotonic()
         self.seconds += time.perf_counter() - asked
         self.size += len(data) + _size(replies)
@@ -198,9 +198,16 @@ def _on_the_wire(commands: Sequence[Sequence[Any]]) -> bytes:
     return b"".join(parts)
 
 
-def _reply(connection: Any) -> Any:
+def _reply(connection: Any, until: float | None) -> Any:
     try:
-        return connection.read_response()
+        if until is None:
+            return connection.read_response()
+        return connection.read_response(timeout=max(0.0, until - time.monotonic()))
+    except exceptions.TimeoutError:
+        # What began to come may stop half way.
+        if until is None:
+            raise
+        raise TooLongError from None
     except exceptions.BusyLoadingError:
         raise
     except exceptions.ResponseError as error:
