@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from operator import attrgetter
 from types import NoneType
@@ -17,6 +18,7 @@ R = TypeVar("R")
 Scalar = str | int | float | None
 
 _STAMPS = ("version", "created_at", "updated_at")
+_TTL_MOST = timedelta(days=36_500)
 
 
 class Collection(Generic[R]):
@@ -30,6 +32,10 @@ class Collection(Generic[R]):
     is not `journaled` can be rebuilt from others, and so can the `derived` fields of one that is. A `sequence`
     collection is appended to: its key is the number that the store gives at commit. `alike` says of how many records in
     a million a field typically has the same value, for planners that have not seen the data yet; unnamed, it is one.
+
+    A record with a time to live is gone once `ttl` has passed since the time in its column `ttl_from`, for whoever
+    looks; one without that time stays. Only records that stand alone go so: not journaled, not numbered, without
+    `unique` fields and `references`, and nothing refers to them.
     """
 
     def __init__(
@@ -50,6 +56,8 @@ class Collection(Generic[R]):
         derived: frozenset[str] = frozenset(),
         sequence: bool = False,
         alike: Mapping[str, int] | None = None,
+        ttl: timedelta | None = None,
+        ttl_from: str = "updated_at",
     ) -> None:
         self.name = name
         self.record = record
@@ -66,6 +74,10 @@ class Collection(Generic[R]):
         self.derived = derived
         self.sequence = sequence
         self.alike = dict(alike or {})
+        self.ttl = ttl
+        self.ttl_from = ttl_from
+        if ttl is not None:
+            _check_ttl(self, ttl)
 
     @cached_property
     def fields(self) -> frozenset[str]:
@@ -110,6 +122,15 @@ class Collection(Generic[R]):
         """The function from JSON text to a record."""
         return msgspec.json.Decoder(self.record).decode
 
+    @cached_property
+    def timeless(self) -> Collection[R]:
+        """The same records, those whose time is over among them: for what looks after them, and copies them."""
+        if self.ttl is None:
+            return self
+        made = copy(self)
+        made.ttl = None
+        return made
+
     def field(self, of: Callable[[R], Any]) -> str:
         """Return the name of the field that `of` reads, for a query: `PARTS.field(lambda part: part.size)` is "size".
 
@@ -130,6 +151,31 @@ class Collection(Generic[R]):
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r})"
+
+
+def _check_ttl(collection: Collection[Any], ttl: timedelta) -> None:
+    if not timedelta(0) < ttl <= _TTL_MOST:
+        raise InputError("a time to live is none", field="ttl", given=str(ttl), bound=f"above 0, up to {_TTL_MOST}")
+    if collection.journaled or collection.sequence or collection.unique or collection.references:
+        raise InputError(
+            f"{collection.name} cannot have a time to live",
+            field="ttl",
+            hint="Only records that are not journaled, not numbered, not unique in a field and refer to nothing can.",
+        )
+    given = collection.ttl_from
+    if given not in collection.stored or not set(_kinds(get_type_hints(collection.record)[given])) <= _TIMES:
+        raise InputError(f"{collection.name} has no time in a column {given!r}", field="ttl_from", given=given)
+
+
+def check_alone(collections: Sequence[Collection[Any]]) -> None:
+    """Refuse references to collections with a time to live: what is referred to must stay; raises InputError."""
+    going = {collection.name for collection in collections if collection.ttl is not None}
+    for collection in collections:
+        for field, target in collection.references.items():
+            if target in going:
+                raise InputError(
+                    f"{collection.name} cannot refer to {target}, whose records go with time", field=field, given=target
+                )
 
 
 class _Named:
@@ -161,8 +207,11 @@ def _single(name: str) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _needs_converting(hint: Any) -> bool:
-    kinds = set(get_args(hint)) or {hint}
-    return not all(isinstance(kind, type) and issubclass(kind, (str, int, float, NoneType)) for kind in kinds)
+    return not all(isinstance(kind, type) and issubclass(kind, (str, int, float, NoneType)) for kind in _kinds(hint))
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) or (hint,)
 
 
 @lru_cache(maxsize=64)
@@ -172,7 +221,8 @@ def _stamp(value: datetime) -> str:
     return utc.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-_PLAIN = frozenset({str, int, float, type(None)})
+_PLAIN = frozenset({str, int, float, NoneType})
+_TIMES = frozenset({datetime, NoneType})
 
 
 def to_scalar(value: Any) -> Scalar:

@@ -100,6 +100,8 @@ async def discard_copy(
 class _Copy:
     def __init__(self, source: Store, target: Store, collections: Sequence[Collection[Any]], tell: Tell | None) -> None:
         self.source, self.target = source, target
+        # Copied and compared as they lie there: what is gone by the clock would differ from one look to the next.
+        collections = [collection.timeless for collection in collections]
         self.plain = _referred_first([c for c in collections if not c.sequence])
         self.sequences = [c for c in collections if c.sequence]
         self.counts: dict[str, int] = {}

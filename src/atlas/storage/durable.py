@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..errors import StorageError
-from .collection import Collection
+from .collection import Collection, check_alone
 from .jobs import Job
 from .listeners import Listeners
 from .protocol import DEFAULT_TIMEOUT, Committed, Transaction
@@ -107,6 +107,7 @@ class DurableStore(ABC, Generic[E]):
     """
 
     def __init__(self, engine: E, collections: Sequence[Collection[Any]], *, is_inline: bool) -> None:
+        check_alone(collections)
         self._engine = engine
         self._collections = tuple(collections)
         self._is_inline = is_inline

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from .evaluate import aggregate_rows, condition_test, count_rows, select_rows
-from .overlay import Session
+from .overlay import Asked
 from .query import Both, Compare, Condition, Either, Join, Negate, Query, field_value, isin
 
 Fetch = Callable[[Query[Any]], list[Any]]
@@ -53,7 +53,7 @@ def count(query: Query[Any], fetch: Fetch) -> int:
     return count_rows(query, _source(query, fetch))
 
 
-def aggregate(query: Query[Any], session: Session) -> list[dict[str, Any]]:
+def aggregate(query: Query[Any], session: Asked) -> list[dict[str, Any]]:
     """Return one row for each group, of joined rows too, for which the condition on groups holds."""
     fetch = session.query
     plain = msgspec.structs.replace(query, kept=None)

@@ -15,11 +15,13 @@ import msgspec
 
 from ..errors import InputError, StorageError, StoreBusyError, StoreClosedError
 from .clock import utc_now
-from .collection import Collection
+from .collection import Collection, check_alone
+from .expiring import remove_expired
 from .listeners import Listeners
 from .memory_session import MemorySession, State
 from .overlay import Overlay
 from .protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
+from .query import Query
 from .slow import SlowQueries
 
 T = TypeVar("T")
@@ -50,6 +52,7 @@ class MemoryStore:
         initial: Snapshot | Mapping[str, Iterable[Any]] | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        check_alone(collections)
         self._state = State(collections)
         self._clock = clock
         self.slow_queries = SlowQueries()
@@ -175,11 +178,14 @@ class MemoryStore:
         return state
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
-        """See Store. There is nothing to give back; the size is that of the records as JSON."""
+        """See Store. Nothing else is to be given back; the size is that of the records as JSON."""
         await asyncio.sleep(0)
         with self._turn(DEFAULT_TIMEOUT):
-            size = self._state.size()
-        return {"before": size, "after": size, "analyzed": analyze}
+            before, collections = self._state.size(), [table.collection for table in self._state.tables.values()]
+        expired = await remove_expired(self, collections)
+        with self._turn(DEFAULT_TIMEOUT):
+            after = self._state.size()
+        return {"before": before, "after": after, "analyzed": analyze, "expired": expired}
 
     async def verify(self) -> list[str]:
         """See Store."""
@@ -198,10 +204,11 @@ class MemoryStore:
         """See Store."""
         await asyncio.sleep(0)
         with self._turn(DEFAULT_TIMEOUT):
+            tx = self.overlay_type(self._session(), is_writable=False)
             return {
                 "url": self.url,
                 "bytes": self._state.size(),
-                "records": {name: len(table.records) for name, table in self._state.tables.items()},
+                "records": {name: tx.count(Query(table.collection)) for name, table in self._state.tables.items()},
                 "seq": self._state.seq,
                 "commits": self._commits,
                 "slow_queries": self.slow_queries.figures(),

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..errors import ConflictError, StoreReadOnlyError, StoreTimeoutError, VersionError
 from .collection import Collection, to_scalar
+from .expiring import Living, collections_of, is_gone
 from .ids import new_id
-from .query import Both, Compare, Either, Negate, Query, check_query
+from .query import Compare, Query, check_query
 
 if TYPE_CHECKING:
     from .explaining import Plan, Step
@@ -34,7 +35,27 @@ class Write(NamedTuple):
     after: Any
 
 
-class Session(Protocol):
+class Asked(Protocol):
+    """What answers queries of one collection, about what was flushed."""
+
+    def query(self, query: Query[R]) -> list[Any]:
+        """Run a query."""
+        ...
+
+    def count(self, query: Query[Any]) -> int:
+        """Count the records of its condition."""
+        ...
+
+    def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
+        """Aggregate the records of its condition."""
+        ...
+
+    def explain(self, query: Query[Any]) -> tuple[Step, ...]:
+        """Return the steps by which the query would be answered."""
+        ...
+
+
+class Session(Asked, Protocol):
     """What a backend does for one transaction; everything is undone together unless the backend commits it."""
 
     @property
@@ -57,22 +78,6 @@ class Session(Protocol):
 
     def find(self, collection: Collection[R], field: str, value: Any) -> R | None:
         """Return the record that holds this value in a unique field, None where there is none."""
-        ...
-
-    def query(self, query: Query[R]) -> list[Any]:
-        """Run a query on what was flushed."""
-        ...
-
-    def count(self, query: Query[Any]) -> int:
-        """Count on what was flushed."""
-        ...
-
-    def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
-        """Aggregate what was flushed."""
-        ...
-
-    def explain(self, query: Query[Any]) -> tuple[Step, ...]:
-        """Return the steps by which a query without joins would be answered."""
         ...
 
     def write(self, writes: Sequence[Write]) -> None:
@@ -154,6 +159,9 @@ class Overlay:
 
     def get(self, collection: Collection[R], key: Any) -> R | None:
         """See Transaction."""
+        if collection.ttl is not None:
+            kept = self.get(collection.timeless, key)
+            return None if kept is None or is_gone(collection, kept, self.now) else kept
         self._check_time()
         place = (collection.name, key)
         found: R | None
@@ -169,6 +177,9 @@ class Overlay:
 
     def get_many(self, collection: Collection[R], keys: Iterable[Any]) -> dict[Any, R]:
         """See Transaction."""
+        if collection.ttl is not None:
+            kept = self.get_many(collection.timeless, keys)
+            return {key: record for key, record in kept.items() if not is_gone(collection, record, self.now)}
         self._check_time()
         if not self._is_writable:
             return self._base(collection, list(keys))
@@ -267,28 +278,28 @@ class Overlay:
         named = self._by_name(query)
         if named is not None:
             return named
-        self._prepare(query)
+        session = self._prepare(query)
         asked = time.perf_counter()
-        rows = _joining().select(query, self._session.query) if query.joins else self._session.query(query)
+        rows = _joining().select(query, session.query) if query.joins else session.query(query)
         self._note(query, asked, len(rows))
         return rows
 
     def count(self, query: Query[Any]) -> int:
         """See Transaction."""
-        self._prepare(query)
+        session = self._prepare(query)
         asked = time.perf_counter()
-        number = _joining().count(query, self._session.query) if query.joins else self._session.count(query)
+        number = _joining().count(query, session.query) if query.joins else session.count(query)
         self._note(query, asked, 1)
         return number
 
     def aggregate(self, query: Query[Any]) -> list[dict[str, Any]]:
         """See Transaction."""
-        self._prepare(query)
+        session = self._prepare(query)
         asked = time.perf_counter()
         if query.joins or query.kept is not None:
-            rows: list[dict[str, Any]] = _joining().aggregate(query, self._session)
+            rows: list[dict[str, Any]] = _joining().aggregate(query, session)
         else:
-            rows = self._session.aggregate(query)
+            rows = session.aggregate(query)
         self._note(query, asked, len(rows))
         return rows
 
@@ -296,8 +307,7 @@ class Overlay:
         """See Transaction."""
         from .explaining import planned
 
-        self._prepare(query)
-        return planned(query, self._session.explain)
+        return planned(query, self._prepare(query).explain)
 
     def _note(self, query: Query[Any], asked: float, rows: int) -> None:
         if self._slow is not None:
@@ -335,11 +345,11 @@ class Overlay:
         record = None if key is None else self.get(collection, key)
         return [record] if record is not None and to_scalar(getattr(record, field)) == value else []
 
-    def _prepare(self, query: Query[Any]) -> None:
-        """Check the query and bring the session up to date where it will look."""
+    def _prepare(self, query: Query[Any]) -> Asked:
+        """Check the query and bring the session up to date where it will look; returns what to ask."""
         check_query(query)
         self._check_time()
-        names = set(_collections_of(query))
+        names = {collection.name: collection.ttl for collection in collections_of(query)}
         pending = any(
             any(name in names for name, _ in layer.writes) or any(c.name in names for c, _ in layer.appends)
             for layer in self._layers
@@ -349,6 +359,7 @@ class Overlay:
             # The session knows all of it now: work that goes through a large collection must not keep it here as well.
             if sum(map(len, self._held.values())) > HELD_MOST:
                 self._held.clear()
+        return Living(self._session, self.now) if any(names.values()) else self._session
 
     def flush(self) -> None:
         """Hand all buffered writes to the session, each layer above its own mark."""
@@ -449,17 +460,3 @@ def _grouped(appends: list[tuple[Collection[Any], Any]]) -> Iterator[tuple[Colle
             end += 1
         yield collection, [record for _, record in appends[start:end]]
         start = end
-
-
-def _collections_of(query: Query[Any]) -> Iterator[str]:
-    yield query.collection.name
-    yield from (join.collection.name for join in query.joins)
-    waiting = [query.condition, query.kept]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Compare) and isinstance(part.value, Query):
-            yield from _collections_of(part.value)
-        elif isinstance(part, (Both, Either)):
-            waiting.extend(part.parts)
-        elif isinstance(part, Negate):
-            waiting.append(part.part)

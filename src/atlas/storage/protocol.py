@@ -172,7 +172,10 @@ class Store(Protocol):
         ...
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
-        """Give back unused space and refresh what the planner knows; returns sizes before and after in bytes."""
+        """Remove what has expired, give back unused space, and refresh what the planner knows.
+
+        Returns the sizes `before` and `after` in bytes, and how many records had `expired`.
+        """
         ...
 
     async def verify(self) -> list[str]:

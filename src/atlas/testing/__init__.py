@@ -10,7 +10,9 @@ import pytest
 
 for _name in ("records", "constraints", "refusals", "conditions", "answers", "transactions", "sequences", "lifecycle"):
     pytest.register_assert_rewrite(f"{__name__}.{_name}")
-pytest.register_assert_rewrite(f"{__name__}.concurrency", f"{__name__}.generated", f"{__name__}.machine")
+pytest.register_assert_rewrite(
+    f"{__name__}.concurrency", f"{__name__}.expiry", f"{__name__}.generated", f"{__name__}.machine"
+)
 
 from .contract import StoreContract, run_contract  # noqa: E402 - asserts are rewritten only before their import
 from .laws import StoreFactory  # noqa: E402

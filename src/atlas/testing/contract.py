@@ -13,6 +13,7 @@ from . import (
     concurrency,
     conditions,
     constraints,
+    expiry,
     generated,
     lifecycle,
     records,
@@ -31,6 +32,7 @@ SUBJECTS = (
     transactions,
     sequences,
     lifecycle,
+    expiry,
     concurrency,
     generated,
 )

@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors import InputError
 from ..storage.memory_session import MemorySession
-from ..storage.overlay import Overlay
+from ..storage.overlay import Asked, Overlay
 from ..storage.query import (
     Both,
     Compare,
@@ -147,16 +147,18 @@ class _SumsNothingToZero(MemorySession):
 
 @_breaks("queries_see_buffered_writes")
 class _QueriesTheCommitted(Overlay):
-    def _prepare(self, query: Query[Any]) -> None:
+    def _prepare(self, query: Query[Any]) -> Asked:
         check_query(query)
+        return self._session
 
 
 class _AsksAnything(Overlay):
     """Takes a name that nothing has for one that holds nothing."""
 
-    def _prepare(self, query: Query[Any]) -> None:
+    def _prepare(self, query: Query[Any]) -> Asked:
         with suppress(InputError):
-            super()._prepare(query)
+            return super()._prepare(query)
+        return self._session
 
     def query(self, query: Query[Any]) -> list[Any]:
         with suppress(AttributeError, TypeError):

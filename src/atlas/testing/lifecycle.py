@@ -307,7 +307,7 @@ async def statistics_count_the_records(place: Place) -> None:
     await _worked(store)
     await store.transact(lambda tx: tx.put(COUNTERS, Counter(id="a")))
     figures = await store.statistics()
-    assert figures["records"] == {"parts": len(varied()) - 1, "counters": 1, "marks": 2, "echoes": 0}
+    assert figures["records"] == {"parts": len(varied()) - 1, "counters": 1, "marks": 2, "echoes": 0, "leases": 0}
     assert figures["seq"] == 3
     assert figures["bytes"] > 0
 

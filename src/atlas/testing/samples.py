@@ -40,6 +40,15 @@ class Counter(msgspec.Struct, frozen=True, kw_only=True):
     value: int = 0
 
 
+class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record that is gone a while after `since`; without that time it stays."""
+
+    id: str
+    part: str | None = None
+    since: datetime | None = None
+    version: int = 1
+
+
 class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A line of a sequence; the store gives it its number."""
 
@@ -67,7 +76,16 @@ MARKS = Collection(
     "marks", Mark, key="number", columns=("by",), indexes=(("by",),), values={"by": MARKERS}, sequence=True
 )
 ECHOES = Collection("echoes", Mark, key="number", lists=("tags",), text=("text",), sequence=True)
-COLLECTIONS: Sequence[Collection[Any]] = (PARTS, COUNTERS, MARKS, ECHOES)
+LEASES = Collection(
+    "leases",
+    Lease,
+    columns=("part", "since"),
+    indexes=(("since",), ("part",)),
+    journaled=False,
+    ttl=timedelta(hours=1),
+    ttl_from="since",
+)
+COLLECTIONS: Sequence[Collection[Any]] = (PARTS, COUNTERS, MARKS, ECHOES, LEASES)
 
 _DAY = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
 _PATHS = (

@@ -12,6 +12,7 @@ from ...errors import StorageError
 from ..clock import utc_now
 from ..collection import Collection
 from ..durable import DurableStore, TaskWatch
+from ..expiring import remove_expired
 from ..jobs import TooLongError
 from ..place import storage_error, taken
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Transaction
@@ -110,7 +111,8 @@ class FileStore(DurableStore[Engine]):
             self._engine.compact(DEFAULT_TIMEOUT.total_seconds())
             return {"before": before, "after": sum(self._engine.content.size), "analyzed": analyze}
 
-        return await self._apart(run)
+        expired = await remove_expired(self, self._collections)
+        return {**(await self._apart(run)), "expired": expired}
 
     async def verify(self) -> list[str]:
         """See Store: reads the files once more."""

@@ -16,6 +16,7 @@ from ...errors import StorageError
 from ..clock import utc_now
 from ..collection import Collection
 from ..durable import DurableStore, TaskWatch
+from ..expiring import remove_expired
 from ..jobs import Job
 from ..protocol import DEFAULT_TIMEOUT, Capabilities, Transaction
 from . import upkeep
@@ -117,7 +118,11 @@ class PostgresStore(DurableStore[Engine]):
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store."""
-        return await self._apart(lambda connection: upkeep.maintain(connection, self._database, analyze=analyze))
+        expired = await remove_expired(self, self._collections)
+        return {
+            **(await self._apart(lambda connection: upkeep.maintain(connection, self._database, analyze=analyze))),
+            "expired": expired,
+        }
 
     async def verify(self) -> list[str]:
         """See Store."""

@@ -14,6 +14,7 @@ from ...errors import ConfigError, StorageError
 from ..clock import utc_now
 from ..collection import Collection
 from ..durable import DurableStore
+from ..expiring import remove_expired
 from ..jobs import TooLongError
 from ..protocol import Capabilities, Transaction
 from . import upkeep
@@ -130,7 +131,8 @@ class RedisStore(DurableStore[Engine]):
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store. Only indexes that do not fit their records are made anew; the server gives back space itself."""
         self._engine.check_open()
-        return await self._away(lambda: upkeep.maintain(self._engine, analyze=analyze))
+        expired = await remove_expired(self, self._collections)
+        return {**(await self._away(lambda: upkeep.maintain(self._engine, analyze=analyze))), "expired": expired}
 
     async def verify(self) -> list[str]:
         """See Store."""

@@ -13,6 +13,7 @@ from ...errors import StorageError, StoreClosedError
 from ..clock import utc_now
 from ..collection import Collection
 from ..durable import DurableStore, TaskWatch
+from ..expiring import remove_expired
 from ..migration import Migration
 from ..protocol import Capabilities, Transaction
 from . import upkeep
@@ -153,7 +154,8 @@ class SqliteStore(DurableStore[Engine]):
 
     async def maintain(self, *, analyze: bool = True) -> dict[str, Any]:
         """See Store."""
-        return await self._apart(lambda: upkeep.maintain(self._database, analyze=analyze))
+        expired = await remove_expired(self, self._collections)
+        return {**(await self._apart(lambda: upkeep.maintain(self._database, analyze=analyze))), "expired": expired}
 
     async def verify(self) -> list[str]:
         """See Store."""

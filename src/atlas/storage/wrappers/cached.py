@@ -54,7 +54,7 @@ class CachedStore(StoreAround):
     - Whatever this process writes goes through the same wrapper: what goes past it is not noticed.
 
     Bounded by `entries` and by `most_bytes` of records as JSON; the longest unused leave first. A record is kept for
-    `time_to_live` at most.
+    `time_to_live` at most, and no longer than it has itself to live.
     """
 
     def __init__(
@@ -198,9 +198,10 @@ class CachedStore(StoreAround):
             self._fills.remove(fill)
             if not is_same or EVERYTHING in self._pending or EVERYTHING in fill.spoiled:
                 return
-            end = fill.begun + self._life_of_an_entry()
+            life = self._life_of_an_entry()
             for place, record in fill.found.items():
                 if place not in self._pending and place not in fill.spoiled:
+                    end = fill.begun + min(life, fill.lives.get(place, math.inf))
                     self._recent.put(place, kept(record, end=end, moment=self._moment(fill)))
 
     def _life_of_an_entry(self) -> float:
@@ -312,7 +313,8 @@ class CachedStore(StoreAround):
         collection = query.collection
 
         def work(tx: Transaction, fill: Fill) -> int:
-            fill.found.update(((collection.name, collection.key_of(record)), record) for record in tx.query(query))
+            for record in tx.query(query):
+                fill.note(tx, collection, collection.key_of(record), record)
             return len(fill.found)
 
         return await self._fill(work)

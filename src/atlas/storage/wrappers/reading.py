@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ..collection import Collection
+from ..expiring import time_left
 from ..protocol import Transaction
 from .around import TransactionAround
 from .recent import EVERYTHING, Place, Recent
@@ -36,7 +37,7 @@ class CacheReading:
     def get(self, collection: Collection[R], key: Any) -> R | None:
         """See Transaction."""
         entry = self._recent.find((collection.name, key))
-        if entry is None or self._now > entry.end:
+        if entry is None or self._now >= entry.end:
             raise self._missed()
         if entry.moment is not self._moment:
             if self._moment is not None:
@@ -66,13 +67,22 @@ class Fill:
         self.version = version
         self.begun = begun
         self.found: dict[Place, Any] = {}
+        self.lives: dict[Place, float] = {}
         self.spoiled: set[Place] = set()
         self.asked = 0
 
     def began(self) -> Fill:
         """Forget what an earlier run of the work found."""
-        self.found, self.asked = {}, 0
+        self.found, self.lives, self.asked = {}, {}, 0
         return self
+
+    def note(self, tx: Transaction, collection: Collection[Any], key: Any, record: Any) -> None:
+        """Remember a record, and how many seconds it still lives where its time is limited."""
+        place = collection.name, key
+        self.found[place] = record
+        left = None if record is None or collection.ttl is None else time_left(collection, record, tx.now)
+        if left is not None:
+            self.lives[place] = left.total_seconds()
 
 
 class FillingReading(TransactionAround):
@@ -100,7 +110,7 @@ class FillingReading(TransactionAround):
         self._fill.asked += 1
         # Which numbers of a sequence are still to come, no commit announces.
         if record is not None or not collection.sequence:
-            self._fill.found[collection.name, key] = record
+            self._fill.note(self.inner, collection, key, record)
 
 
 class Change:
@@ -119,9 +129,9 @@ class Change:
         self.written, self.log = {}, []
 
     def note(self, collection: Collection[Any], key: Any, record: Any) -> None:
-        """Remember what a record became."""
+        """Remember what a record became. For how long one with a time to live will be there, the next read finds."""
         place = (collection.name, key)
-        self.written[place] = (collection, True, record)
+        self.written[place] = (collection, collection.ttl is None, record)
         self.log.append((place, collection))
 
     def admit(self) -> None:

@@ -16,7 +16,7 @@ EVERYTHING: Place = ("", None)
 
 
 class Kept(NamedTuple):
-    """A record (None: there is none) as JSON takes `size` bytes; not to be used after `end`.
+    """A record (None: there is none) as JSON takes `size` bytes; not to be used from `end` on.
 
     Records of one `moment` were, or are, true together.
     """
@@ -102,7 +102,7 @@ class Recent:
     def drop_ended(self, place: Place, now: float) -> bool:
         """Forget an entry whose time is over; says whether there was one."""
         entry = self._entries.get(place)
-        return entry is not None and entry.end < now and self.drop(place)
+        return entry is not None and entry.end <= now and self.drop(place)
 
     def drop_all(self, is_meant: Callable[[Place], bool]) -> int:
         """Forget the entries at certain places; says how many there were."""
