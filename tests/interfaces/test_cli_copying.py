@@ -64,6 +64,29 @@ def test_a_source_that_is_not_there_is_refused(bare: Cli, ends: tuple[str, str])
     assert not (bare.folder / "b.db").exists()
 
 
+def test_a_source_that_holds_nothing_is_refused(bare: Cli, ends: tuple[str, str], spots: Spots) -> None:
+    """A server makes what is not there: a mistyped schema would be copied, compared and called the same."""
+    for source in (spots.new("postgres").url, "memory:"):
+        refused = bare.json("store", "copy", source, ends[1], code=1)
+        assert (refused["code"], refused["field"]) == ("CONFIG_INVALID", "from")
+        assert bare.json("store", "copy", source, ends[1], "--dry-run", code=1)["code"] == "CONFIG_INVALID"
+    assert not (bare.folder / "b.db").exists()
+
+
+def test_taking_back_makes_no_file(bare: Cli, ends: tuple[str, str]) -> None:
+    """There was nothing, and there is nothing."""
+    assert bare("store", "copy", *ends, "--discard").stdout.startswith("discarded  nothing")
+    assert not (bare.folder / "b.db").exists()
+
+
+def test_what_to_set_says_that_a_password_is_left_out(bare: Cli, ends: tuple[str, str], spots: Spots) -> None:
+    """Whoever pastes the line as it is would be let in nowhere."""
+    lines = bare("store", "copy", ends[0], spots.new("postgres").url).stdout.splitlines()
+    assert ":***@" in lines[5]
+    assert lines[5].endswith("(with the password in the place of ***)")
+    assert "***" not in bare("store", "copy", *ends).stdout
+
+
 async def _fill(url: str) -> None:
     async with atlas.open(url, actor="test") as a:
         text = "# Big\n\n" + "\n".join(f"- [ ] Task {number}" for number in range(3_000))

@@ -45,7 +45,7 @@ def copy(run: Run, *, source: str, target: str, dry_run: bool, discard: bool) ->
     """
     if dry_run and discard:
         raise click.UsageError("--dry-run and --discard exclude each other")
-    with _opened(source, target, is_dry=dry_run) as (first, second):
+    with _opened(source, target, is_made=not (dry_run or discard)) as (first, second):
         between = {"from": masked("", source), "to": masked("", target)}
         if dry_run:
             _show(run, first, second, between)
@@ -56,27 +56,35 @@ def copy(run: Run, *, source: str, target: str, dry_run: bool, discard: bool) ->
 
 
 @contextmanager
-def _opened(source: str, target: str, *, is_dry: bool) -> Iterator[tuple[Store, Store]]:
-    """Open both; the source must be there, and a dry run makes no file."""
+def _opened(source: str, target: str, *, is_made: bool) -> Iterator[tuple[Store, Store]]:
+    """Open both; the source must hold something, and no file is made unless the target `is_made`."""
     from ...atlas import COLLECTIONS
     from ...storage.memory import MemoryStore
     from ...storage.open import open_store
 
     first, second = (open_store(url, COLLECTIONS, is_inline=True) for url in (source, target))
     if not _is_there(first):
-        raise ConfigError(
-            f"there is no store at {masked('', first.url)}",
-            field="from",
-            given=masked("", first.url),
-            hint="Name the store to copy as its first argument.",
-        )
-    if is_dry and not _is_there(second):
+        raise _missing("no store", first)
+    if not is_made and not _is_there(second):
         second = MemoryStore(COLLECTIONS)
     with ExitStack() as stack:
-        for each in (first, second):
-            drive(each.open())
-            stack.callback(_close, each)
+        _open(stack, first)
+        # A server makes a store where there is none.
+        if not drive(first.read(lambda tx: tx.seq)):
+            raise _missing("nothing", first)
+        _open(stack, second)
         yield first, second
+
+
+def _missing(what: str, source: Store) -> ConfigError:
+    place = masked("", source.url)
+    hint = "Name the store to copy as its first argument, and see that its name is spelled right."
+    return ConfigError(f"there is {what} at {place}", field="from", given=place, hint=hint)
+
+
+def _open(stack: ExitStack, store: Store) -> None:
+    drive(store.open())
+    stack.callback(_close, store)
 
 
 def _is_there(store: Store) -> bool:
@@ -113,7 +121,8 @@ def _copy(run: Run, first: Store, second: Store, between: Mapping[str, str]) -> 
         *_places(between),
         f"compared record by record: the same, digest {copied.digest}",
         f"took {seconds} s; work goes on there at number {copied.seq + 1}",
-        f"to work there from now on: export ATLAS_STORE_URL='{between['to']}', or store_url in atlas.toml",
+        f"to work there from now on: export ATLAS_STORE_URL='{between['to']}', or store_url in atlas.toml"
+        + (" (with the password in the place of ***)" if "***" in between["to"] else ""),
     ]
     run.answer({**between, "copied": copied, "next_seq": copied.seq + 1, "seconds": seconds}, lambda _: lines)
 
