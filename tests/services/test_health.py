@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +16,7 @@ from atlas.storage.health import Health, findings_of, health
 from atlas.storage.memory import MemoryStore
 from atlas.storage.protocol import Capabilities
 from atlas.storage.query import Query, eq
+from atlas.storage.slow import SlowQueries
 from atlas.storage.wrappers import CachedStore, ReadOnlyStore
 from atlas.work.collections import TASKS
 
@@ -134,3 +137,31 @@ async def test_how_slow_is_slow_is_a_setting(anyio_backend: str) -> None:
         assert a.store.slow_queries.total > 0
     async with atlas.open("memory:") as a:
         assert a.store.slow_queries.after == timedelta(milliseconds=100)
+
+
+def test_slow_queries_may_be_told_of_while_others_are_noted() -> None:
+    """Reads on other threads go on noting theirs while somebody looks."""
+    slow, is_done = SlowQueries(after=timedelta(0)), threading.Event()
+
+    def note() -> None:
+        while not is_done.is_set():
+            slow.saw(Query(TASKS), 1.0, 1)
+
+    noting = [threading.Thread(target=note) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in noting:
+            thread.start()
+        for _ in range(1_000):
+            assert len(slow.figures()["last"]) <= 100
+    finally:
+        is_done.set()
+        for thread in noting:
+            thread.join()
+        sys.setswitchinterval(interval)
+
+
+def test_slow_queries_that_were_forgotten_just_now_are_no_fault() -> None:
+    """The number and the last of them are not read in one step."""
+    assert told({"slow_queries": {"total": 1, "after_seconds": 0.1, "last": []}}) == {}

@@ -156,7 +156,7 @@ _BOUNDS: tuple[tuple[str, str, str, Status, str], ...] = (
 
 
 def _slow(log: Mapping[str, Any]) -> Iterator[Finding]:
-    if log.get("total"):
+    if log.get("last"):
         worst = max(log["last"], key=lambda query: query["seconds"])
         what = f"{log['total']} queries took over {log['after_seconds']:g} s; {worst['collection']} {worst['shape']}"
         hint = "storage.explaining.explain shows how such a query is answered; an index on what it compares may help."

@@ -57,7 +57,7 @@ class SlowQueries:
         return {
             "total": self.total,
             "after_seconds": self.after.total_seconds(),
-            "last": [msgspec.to_builtins(query) for query in self._last],
+            "last": [msgspec.to_builtins(query) for query in self.last],
         }
 
     def clear(self) -> None:
