@@ -19,13 +19,14 @@ from ..storage.memory_session import MemorySession, State, Table
 from ..storage.overlay import Overlay, Write
 from ..storage.protocol import DEFAULT_TIMEOUT, Capabilities, Committed, Transaction
 from .faults import Fault, breaks
+from .faulty_expiry import EXPIRY_FAULTS
 from .faulty_lives import LIFE_FAULTS
 from .faulty_queries import QUERY_FAULTS
 from .faulty_refusals import REFUSAL_FAULTS
 
 T = TypeVar("T")
 
-FAULTS: dict[str, Fault] = {**QUERY_FAULTS, **REFUSAL_FAULTS, **LIFE_FAULTS}
+FAULTS: dict[str, Fault] = {**QUERY_FAULTS, **REFUSAL_FAULTS, **LIFE_FAULTS, **EXPIRY_FAULTS}
 _breaks = partial(breaks, FAULTS)
 
 
@@ -262,6 +263,7 @@ for _law in (
     "what_one_store_commits_another_reads",
     "a_place_may_be_opened_by_several_at_once",
     "another_store_is_told",
+    "every_store_at_a_place_knows_what_is_over",
 ):
     FAULTS[f"SharesNothing: {_law}"] = Fault(lambda: _SharesNothing, _law)
 
