@@ -9,7 +9,7 @@ import pytest
 from tests.guards.sources import names_in, pages, section, tables
 
 from atlas.errors import PathError
-from atlas.journal.recorder import KEY_LIFETIME
+from atlas.journal.ledger import KEY_LIFETIME
 from atlas.model import limits
 from atlas.model.lifecycle import FINISHED, HOLDS, ORDER, TRANSITIONS, Change, roll_up
 from atlas.model.path import parse_path, parse_pattern

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import InputError
@@ -25,7 +25,10 @@ EVENTS: Collection[Event] = Collection(
     alike={"subject": 10, "type": 300_000, "session": 1_000, "correlation": 3},
 )
 
-ONCE: Collection[Once] = Collection("once", Once, key="key", columns=("at",), indexes=(("at",),), journaled=False)
+KEY_LIFETIME = timedelta(days=1)
+ONCE: Collection[Once] = Collection(
+    "once", Once, key="key", columns=("at",), indexes=(("at",),), journaled=False, ttl=KEY_LIFETIME, ttl_from="at"
+)
 
 
 def timeline(

@@ -15,15 +15,15 @@ from ..model.change import delta_between
 from ..model.event import Event
 from ..model.task import Once
 from ..storage.collection import Collection, encode
+from ..storage.expiring import remove_some
 from ..storage.ids import new_id
 from ..storage.protocol import DEFAULT_TIMEOUT, Store, Transaction
-from ..storage.query import Query, eq, lt
-from .ledger import EVENTS, ONCE
+from ..storage.query import Query, eq
+from .ledger import EVENTS, KEY_LIFETIME, ONCE
 
 R = TypeVar("R")
 T = TypeVar("T")
 
-KEY_LIFETIME = timedelta(days=1)
 _EXPIRED_AT_ONCE = 20
 
 
@@ -266,8 +266,7 @@ def _digest(call: Call) -> str:
 
 
 def _known(tx: Transaction, call: Call) -> Once | None:
-    known = None if call.idempotency_key is None else tx.get(ONCE, call.idempotency_key)
-    return known if known is not None and known.at + KEY_LIFETIME > tx.now else None
+    return None if call.idempotency_key is None else tx.get(ONCE, call.idempotency_key)
 
 
 def _repeated(tx: Transaction, known: Once, call: Call, answer: type[T]) -> tuple[T, int]:
@@ -283,8 +282,7 @@ def _repeated(tx: Transaction, known: Once, call: Call, answer: type[T]) -> tupl
 
 
 def _remember(tx: Transaction, call: Call, key: str, correlation: str, value: Any) -> None:
-    expired = tx.query(Query(ONCE).where(lt("at", tx.now - KEY_LIFETIME)).limit(_EXPIRED_AT_ONCE).select("key"))
-    tx.delete_many(ONCE, [row[0] for row in expired])
+    remove_some(tx, ONCE, _EXPIRED_AT_ONCE)
     made = Once(
         key=key,
         verb=call.action,
