@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import apsw
@@ -22,6 +25,7 @@ import atlas
 from atlas.errors import StorageError, StoreClosedError, StoreTimeoutError
 from atlas.journal.feed import follow, wait_beyond
 from atlas.operations.doctor import examine
+from atlas.storage import committing
 from atlas.storage.locking import WriterLock
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
@@ -318,6 +322,38 @@ async def test_several_event_loops_may_read_at_once(tmp_path: Path) -> None:
         await asyncio.to_thread(thread.join)
     await store.close()
     assert failed == []
+
+
+async def test_several_event_loops_share_one_writer_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one would outlive the store, or take the word by which the first one ends."""
+    store, meeting = await opened(tmp_path / "atlas.db"), threading.Barrier(2)
+
+    class Late(threading.Thread):
+        def __init__(self, *given: Any, **how: Any) -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                meeting.wait(0.2)
+            super().__init__(*given, **how)
+
+    def late_queue() -> queue.SimpleQueue[Any]:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.2)
+        return queue.SimpleQueue()
+
+    async def both(name: str) -> None:
+        await asyncio.gather(*(fill(store, [part(f"{name}{number}")]) for number in range(2)))
+
+    loops = [threading.Thread(target=asyncio.run, args=(both(name),)) for name in "ab"]
+    monkeypatch.setattr(committing, "threading", SimpleNamespace(Thread=Late, Lock=threading.Lock))
+    monkeypatch.setattr(committing, "queue", SimpleNamespace(SimpleQueue=late_queue, Empty=queue.Empty))
+    monkeypatch.setattr(committing, "_JOIN_SECONDS", 1.0)
+    before = set(threading.enumerate())
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        await asyncio.to_thread(loop.join)
+    assert len(await ids(store)) == 4
+    await store.close()
+    assert [thread for thread in set(threading.enumerate()) - before if thread.name == "atlas-writer"] == []
 
 
 async def test_all_writes_use_one_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ class Committer:
         self._asked: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
         self._queue: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     @property
     def has_thread(self) -> bool:
@@ -90,9 +91,10 @@ class Committer:
                 return
             asked = []
         self._queue.put(Group(asked, loop))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write, name="atlas-writer", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="atlas-writer", daemon=True)
+                self._thread.start()
 
     def _write(self) -> None:
         """Take whatever waits, commit it together, answer, and only then tidy up; ends at None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +113,7 @@ class DurableStore(ABC, Generic[E]):
         self._collections = tuple(collections)
         self._is_inline = is_inline
         self._committer: Committer | None = None
+        self._making = threading.Lock()
         self._listeners = Listeners()
         self._watch: Watch | None = None
         self._seen = 0
@@ -135,16 +137,21 @@ class DurableStore(ABC, Generic[E]):
             self._engine.run([job], wait=seconds)
             self._tidy()
         else:
-            if self._committer is None:
-                from .committing import Committer
-
-                self._committer = Committer(self._engine, committed=self._tell)
-            await self._committer.submit(job)
+            await (self._committer or self._made_committer()).submit(job)
         if job.error is not None:
             raise job.error
         if self._is_inline:
             self._tell(job.seq)
         return Committed(job.value, job.seq)
+
+    def _made_committer(self) -> Committer:
+        """Return the one committer of all event loops."""
+        from .committing import Committer
+
+        with self._making:
+            if self._committer is None:
+                self._committer = Committer(self._engine, committed=self._tell)
+            return self._committer
 
     def _tidy(self) -> None:
         """Tidy up; a failure is not the caller's, whose change is made."""
