@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,6 +17,7 @@ from tests.contract.postgres_servers import Server, own_server
 
 from atlas.errors import ConfigError, StoreBusyError, StoreFormatError, StoreUnreachableError
 from atlas.storage.postgres import PostgresStore
+from atlas.storage.postgres.pool import Reader
 from atlas.storage.postgres.server import persistence
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
@@ -134,6 +136,36 @@ async def test_the_pool_is_resized_while_it_is_used(url: str) -> None:
     assert figures["total"] <= 2
     with pytest.raises(ConfigError):
         await store.resize(0)
+    await store.close()
+
+
+@pytest.mark.anyio
+async def test_figures_are_told_while_connections_come(url: str) -> None:
+    """Connections are made on a thread of the pool, at any time."""
+    store, made = await opened(url), threading.Event()
+    pool = store._database.pool
+    assert pool is not None
+    readers = [Reader.connect(url.partition("?schema=")[0].partition("&schema=")[0]) for _ in range(40)]
+    for reader in readers:
+        # So that nothing but the looking itself takes time.
+        reader.close()
+
+    def come() -> None:
+        for _ in range(300):
+            with pool._lock:
+                pool._readers.clear()
+            for reader in readers:
+                pool._made(reader)
+        made.set()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        coming = asyncio.create_task(asyncio.to_thread(come))
+        await asyncio.to_thread(lambda: [pool.figures(0) for _ in iter(made.is_set, True)])
+        await coming
+    finally:
+        sys.setswitchinterval(before)
     await store.close()
 
 

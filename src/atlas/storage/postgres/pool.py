@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ class Pool:
         self._reach = reach
         self._recycled = 0
         self._readers: WeakSet[Reader] = WeakSet()
+        self._lock = threading.Lock()
         self._pool = self._of(address.readers)
 
     def _of(self, size: int) -> ConnectionPool[Reader]:
@@ -79,7 +81,9 @@ class Pool:
     def _made(self, reader: Reader) -> None:
         adapted(reader)
         reader.since = reader.born = time.monotonic()
-        self._readers.add(reader)
+        # Made on the pool's own threads, while others may look at all of them.
+        with self._lock:
+            self._readers.add(reader)
         self._reach.regain()
 
     @contextmanager
@@ -138,6 +142,8 @@ class Pool:
     def figures(self, waiting: int) -> dict[str, Any]:
         """Return what `Store.statistics` tells of the pool."""
         found = self._pool.get_stats()
+        with self._lock:
+            readers = list(self._readers)
         total, idle = found.get("pool_size", 0), found.get("pool_available", 0)
         return {
             "size": self._pool.max_size,
@@ -148,7 +154,7 @@ class Pool:
             "lost": self._reach.lost,
             "regained": self._reach.regained,
             "recycled": self._recycled,
-            "each": [reader.figures() for reader in list(self._readers) if not reader.closed],
+            "each": [reader.figures() for reader in readers if not reader.closed],
         }
 
     def close(self) -> None:
