@@ -189,6 +189,28 @@ async def test_a_batch_is_done_in_order_or_not_at_all(store: Store) -> None:
     assert [(record.id, record.path) for record in await rows(store, Query(PARTS))] == [("b", "x")]
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(COUNTERS).limit(3),
+        Query(COUNTERS).offset(3),
+        Query(COUNTERS).after(cursor_of(Query(COUNTERS), Counter(id="c3"))),
+        Query(COUNTERS).select("id"),
+    ],
+)
+async def test_an_export_of_less_than_all_records_is_refused(store: Store, query: Query[Counter]) -> None:
+    """A limit would be ignored, and an offset leave so many records out of every part."""
+    await store.transact(lambda tx: tx.put_many(COUNTERS, [Counter(id=f"c{number}") for number in range(9)]))
+    given: list[Counter] = []
+
+    async def take(records: Sequence[Counter]) -> None:
+        given.extend(records)
+
+    with pytest.raises(InputError, match="whole"):
+        await bulk_export(store, query, take, part=2)
+    assert given == []
+
+
 async def test_a_part_of_nothing_is_refused(store: Store) -> None:
     with pytest.raises(InputError):
         await bulk_load(store, COUNTERS, counters(3), part=0)
