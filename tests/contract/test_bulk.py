@@ -194,7 +194,6 @@ async def test_a_batch_is_done_in_order_or_not_at_all(store: Store) -> None:
     [
         Query(COUNTERS).limit(3),
         Query(COUNTERS).offset(3),
-        Query(COUNTERS).after(cursor_of(Query(COUNTERS), Counter(id="c3"))),
         Query(COUNTERS).select("id"),
     ],
 )

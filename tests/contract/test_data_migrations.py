@@ -446,6 +446,7 @@ async def test_pages_give_every_record_once_whatever_is_done_to_them(store: Stor
         lambda tx: next(paged(tx, Query(PEOPLE).order_by("name"))),
         lambda tx: next(paged(tx, Query(PEOPLE).select("name"))),
         lambda tx: next(paged(tx, Query(PEOPLE).limit(3))),
+        lambda tx: next(paged(tx, Query(PEOPLE).offset(3))),
     ]
     for work in refused:
         with pytest.raises(InputError):

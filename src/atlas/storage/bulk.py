@@ -122,9 +122,12 @@ async def bulk_export(
     with the `cursor` of the last part, which `destination` can make by `cursor_of(query, record)`.
     """
     _check_part(part)
-    has_more = query.fields or query.joins or query.skip or query.most is not None or query.start is not None
-    if has_more:
-        raise InputError("an export hands out all, and whole, records", field="query", hint=_PLAIN)
+    if query.fields or query.joins or query.skip or query.most is not None:
+        raise InputError(
+            "an export hands out all, and whole, records",
+            field="query",
+            hint="Leave select, join, limit and offset out.",
+        )
     done, cursor = 0, after
     while True:
         page = query.limit(part)
@@ -137,9 +140,6 @@ async def bulk_export(
                 tell(done)
         if len(found) < part:
             return Exported(count=done, cursor=cursor)
-
-
-_PLAIN = "Leave all but where() and order_by() out; `after` goes on behind a cursor."
 
 
 async def batch_write(store: Store, operations: Sequence[Operation]) -> Batched:

@@ -111,7 +111,7 @@ def paged(tx: Transaction, query: Query[R], *, size: int = PAGE) -> Iterator[lis
     A page is read when the one before was worked on. Whatever is done to records that were given, none comes twice;
     one that gets a key further on comes there.
     """
-    if size < 1 or query.order or query.fields or query.joins or query.most is not None:
+    if size < 1 or query.order or query.fields or query.joins or query.skip or query.most is not None:
         raise InputError("pages are of whole records, by key", field="query", hint="Leave all but where() out.")
     page = query.order_by(query.collection.key).limit(size)
     cursor: str | None = None
