@@ -367,3 +367,20 @@ async def test_a_program_of_one_thread_has_no_pool(tmp_path: Path) -> None:
     assert await store.read(slow_count) == 1
     assert "pool" not in await store.statistics()
     await store.close()
+
+
+async def test_a_close_that_was_given_up_is_finished_by_the_next(store: SqliteStore) -> None:
+    """Closing waits for reads; who does not wait that long finds a store that can still be closed."""
+    told: list[int] = []
+    store.subscribe(told.append)
+    with gated() as gate:
+        store.pool.submit(gate.read)
+        gate.wait(1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(store.close(), 0.05)
+        told.clear()
+    await store.close()
+    assert store._database._reader is None
+    assert len(told) == 1
+    await store.close()
+    assert len(told) == 1

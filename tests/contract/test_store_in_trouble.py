@@ -26,6 +26,7 @@ from atlas.errors import StorageError, StoreClosedError, StoreTimeoutError
 from atlas.journal.feed import follow, wait_beyond
 from atlas.operations.doctor import examine
 from atlas.storage import committing
+from atlas.storage.file import FileStore
 from atlas.storage.locking import WriterLock
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
@@ -322,6 +323,25 @@ async def test_several_event_loops_may_read_at_once(tmp_path: Path) -> None:
         await asyncio.to_thread(thread.join)
     await store.close()
     assert failed == []
+
+
+@pytest.mark.parametrize("kind", [SqliteStore, FileStore])
+def test_a_store_may_be_closed_when_the_loop_that_listened_has_ended(
+    tmp_path: Path, kind: type[SqliteStore | FileStore]
+) -> None:
+    """A program may open its store in one `asyncio.run` and close it in another."""
+
+    async def listening() -> None:
+        await store.open()
+        store.subscribe(told.append)
+        await fill(store, [part("a")])
+
+    told: list[int] = []
+    store = kind(tmp_path / "atlas", COLLECTIONS)
+    asyncio.run(listening())
+    told.clear()
+    asyncio.run(store.close())
+    assert len(told) == 1
 
 
 async def test_several_event_loops_share_one_writer_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

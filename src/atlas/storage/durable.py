@@ -98,7 +98,9 @@ class TaskWatch:
         """See Watch."""
         import asyncio
 
-        await asyncio.wait([self._task])
+        # The event loop of one that is done may have ended.
+        if not self._task.done():
+            await asyncio.wait([self._task])
 
 
 class DurableStore(ABC, Generic[E]):
@@ -117,6 +119,7 @@ class DurableStore(ABC, Generic[E]):
         self._listeners = Listeners()
         self._watch: Watch | None = None
         self._seen = 0
+        self._is_closing = False
 
     @property
     def slow_queries(self) -> SlowQueries:
@@ -210,21 +213,23 @@ class DurableStore(ABC, Generic[E]):
         """Return the figures that only this backend has, `bytes` among them."""
 
     async def close(self) -> None:
-        """See Store."""
-        if not self._engine.is_open and self._committer is None:
+        """See Store. Should it fail or be given up, a later close goes on from there."""
+        if not (self._engine.is_open or self._is_closing):
             return
-        watch, self._watch = self._watch, None
+        self._is_closing = True
+        watch = self._watch
         if watch is not None:
             watch.stop()
         self._engine.stop()
         if self._committer is not None:
-            # Should that fail, a later close goes on from here.
             await self._committer.close()
             self._committer = None
         await self._release()
         if watch is not None:
             await watch.ended()
+        self._watch = None
         self._listeners.close(self._seen)
+        self._is_closing = False
 
     @abstractmethod
     async def _release(self) -> None:
