@@ -369,6 +369,23 @@ async def test_a_program_of_one_thread_has_no_pool(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_a_pool_that_closes_takes_no_new_size(store: SqliteStore) -> None:
+    """A reader added then would outlive it; those that wait have their answers first."""
+    pool = store.pool
+    pool.resize(1)
+    with gated() as gate:
+        reads = [pool.submit(gate.read) for _ in range(3)]
+        gate.wait(1)
+        closing = asyncio.create_task(asyncio.to_thread(pool.close))
+        while not pool._is_closed:  # noqa: ASYNC110 - threads tell no event loop
+            await asyncio.sleep(0)
+        with pytest.raises(StoreClosedError):
+            pool.resize(3)
+    await closing
+    assert [read.result(0) for read in reads] == [1, 1, 1]
+    assert pool.figures()["total"] == 0
+
+
 async def test_a_close_that_was_given_up_is_finished_by_the_next(store: SqliteStore) -> None:
     """Closing waits for reads; who does not wait that long finds a store that can still be closed."""
     told: list[int] = []

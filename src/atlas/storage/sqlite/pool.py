@@ -73,8 +73,7 @@ class ReaderPool:
         """Have `work` read a snapshot as soon as a connection is free."""
         asked: Future[T] = Future()
         with self._changed:
-            if self._is_closed:
-                raise StoreClosedError("the store is closed")
+            self._check_open()
             self._waiting.append((asked, work))
             self._grow()
             self._changed.notify()
@@ -84,9 +83,14 @@ class ReaderPool:
         """Use at most `size` connections from now on; those too many end when their reads have ended."""
         check("readers", size)
         with self._changed:
+            self._check_open()
             self._size = size
             self._grow()
             self._changed.notify_all()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreClosedError("the store is closed")
 
     def figures(self) -> dict[str, Any]:
         """Return what `Store.statistics` tells of it. SQLite does not count the bytes of a connection."""
