@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -370,3 +371,34 @@ async def test_news_comes_without_the_stream_too(server: Server) -> None:
                 await asyncio.sleep(0.01)
         stop()
     assert scripts.COMMIT.text.count("'MAXLEN'") == 1
+
+
+async def test_event_loops_may_read_while_another_resizes(server: Server) -> None:
+    """No read is refused for coming at that moment, and closing ends every thread."""
+    before, interval = set(threading.enumerate()), sys.getswitchinterval()
+    async with opened(server.url(new_prefix()), is_near=False) as store:
+        failed: list[BaseException] = []
+
+        async def many() -> None:
+            for _ in range(200):
+                await store.read(lambda tx: tx.seq)
+
+        def elsewhere() -> None:
+            try:
+                asyncio.run(many())
+            except BaseException as error:  # noqa: BLE001 - handed to the test
+                failed.append(error)
+
+        reading = [threading.Thread(target=elsewhere) for _ in range(2)]
+        sys.setswitchinterval(1e-6)
+        try:
+            for thread in reading:
+                thread.start()
+            while any(thread.is_alive() for thread in reading):
+                for readers in (2, 4):
+                    await store.resize(readers)
+                await asyncio.sleep(0)
+        finally:
+            sys.setswitchinterval(interval)
+    assert failed == []
+    assert [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("atlas")] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -54,6 +55,7 @@ class RedisStore(DurableStore[Engine]):
         self._persistence = Persistence(durability="memory", text="The store was not opened yet.")
         self._threads: ThreadPoolExecutor | None = None
         self._retired: list[ThreadPoolExecutor] = []
+        self._sizing = threading.Lock()
         self._readers = self._address.readers
         self._queued: set[object] = set()
 
@@ -85,8 +87,6 @@ class RedisStore(DurableStore[Engine]):
         """Run something that waits for the server where the event loop does not wait with it."""
         if self._is_inline:
             return run()
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._readers, thread_name_prefix="atlas-reader")
         place = object()
         self._queued.add(place)
 
@@ -95,7 +95,11 @@ class RedisStore(DurableStore[Engine]):
             return run()
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, begin)
+            with self._sizing:
+                if self._threads is None:
+                    self._threads = ThreadPoolExecutor(self._readers, thread_name_prefix="atlas-reader")
+                asked = self._threads.submit(begin)
+            return await asyncio.wrap_future(asked)
         finally:
             self._queued.discard(place)
 
@@ -109,12 +113,13 @@ class RedisStore(DurableStore[Engine]):
                 given=readers,
                 bound=f"1 to {MOST_READERS}",
             )
-        self._readers = readers
-        self._link.pool.resize(readers + 1)
-        if self._threads is not None:
-            self._threads.shutdown(wait=False)
-            self._retired.append(self._threads)
-            self._threads = None
+        with self._sizing:
+            self._readers = readers
+            self._link.pool.resize(readers + 1)
+            if self._threads is not None:
+                self._threads.shutdown(wait=False)
+                self._retired.append(self._threads)
+                self._threads = None
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """See Store."""
