@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.contract.postgres_servers import Server, own_server
 
 from atlas.errors import AtlasError, StoreTimeoutError, StoreUnreachableError
 from atlas.storage.postgres import PostgresStore
+from atlas.storage.postgres.feed import POLL_SECONDS
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.testing.samples import (
@@ -261,6 +263,33 @@ async def test_subscribers_hear_of_what_happened_around_an_outage(postgres: Serv
     stop()
     await other.close()
     await store.close()
+
+
+@pytest.mark.anyio
+async def test_subscribers_to_a_replica_hear_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Where nobody may write, the server lets nobody listen either; that is no lost connection, over and over."""
+    with own_server() as server:
+        primary = await opened(server.at("x"))
+        await marks(primary, "a")
+        await primary.close()
+        server.stop()
+        (Path(server.process.pgdata) / "standby.signal").touch()
+        server.start()
+        replica = await opened(server.at("x"))
+        assert not replica.capabilities.is_writable
+        told: list[int] = []
+        stop = replica.subscribe(told.append)
+        await asyncio.sleep(3 * POLL_SECONDS)
+        pool = (await replica.statistics())["pool"]
+        assert (pool["lost"], pool["regained"], caplog.records) == (0, 0, [])
+        # What comes from the primary appears as what is written here once this is the primary.
+        server.run("SELECT pg_promote()")
+        primary = await opened(server.at("x"))
+        await marks(primary, "b")
+        await until(lambda: told == [2])
+        stop()
+        await primary.close()
+        await replica.close()
 
 
 @pytest.mark.anyio

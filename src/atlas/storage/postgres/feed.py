@@ -1,4 +1,4 @@
-"""Telling of commits: LISTEN on a connection of its own, or looking from time to time behind a pooler."""
+"""Telling of commits: LISTEN on a connection of its own, or looking at times, behind a pooler or on a replica."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _listen(address: Address, tell: Callable[[int], None], reach: Reach) -
     connection = await AsyncConnection.connect(**address.connection, autocommit=True)
     try:
         reach.regain()
-        is_listening = address.feed == "listen"
+        is_listening = address.feed == "listen" and not await _is_replica(connection)
         if is_listening:
             await connection.execute(f'LISTEN "{address.channel}"')
         while True:
@@ -43,6 +43,12 @@ async def _listen(address: Address, tell: Callable[[int], None], reach: Reach) -
                     tell(int(notice.payload))
     finally:
         await connection.close()
+
+
+async def _is_replica(connection: AsyncConnection) -> bool:
+    """Say whether the server only follows another one: it refuses LISTEN."""
+    row = await (await connection.execute("SELECT pg_is_in_recovery()")).fetchone()
+    return row is not None and row[0]
 
 
 async def _latest(connection: AsyncConnection, address: Address) -> int:
