@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..errors import StoreReadOnlyError, StoreTimeoutError
+from ..errors import StoreBusyError, StoreReadOnlyError, StoreTimeoutError
 from ..storage.protocol import Store, Transaction
 from ..storage.query import Query, eq
 from .laws import Place, Stopped, law, stop
@@ -263,6 +263,19 @@ async def a_read_cannot_write(place: Place) -> None:
     assert await numbered(store) == []
 
 
+async def _is_late(store: Store, work: Callable[[Transaction], object]) -> bool:
+    """Say whether work outlasts its deadline; a busy machine may not let it begin in time, then it is asked again."""
+    for _ in range(20):
+        try:
+            await store.transact(work, timeout=SHORT)
+        except StoreTimeoutError:
+            return True
+        except StoreBusyError:
+            continue
+        return False
+    return False
+
+
 @law
 async def work_past_its_deadline_is_undone(place: Place) -> None:
     """Whether it reads on and on or only comes back late: the caller was told that nothing happened."""
@@ -296,12 +309,7 @@ async def work_past_its_deadline_is_undone(place: Place) -> None:
         time.sleep(3 * SHORT.total_seconds())
 
     for work in (reads_one, reads_new, queries, sleeps):
-        is_late = False
-        try:
-            await store.transact(work, timeout=SHORT)
-        except StoreTimeoutError:
-            is_late = True
-        assert is_late, work.__name__
+        assert await _is_late(store, work), work.__name__
         assert await ids(store) == ["a"], work.__name__
     assert await marks(store, "next") == 1
 
