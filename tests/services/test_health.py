@@ -98,6 +98,7 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "memory without a limit": ({"server": {"memory": 95, "memory_limit": 0}}, {}),
     "a server that forgets": ({"server": {"eviction": "allkeys-lru", "memory_limit": 100}}, {"server": "error"}),
     "one that would, had it a limit": ({"server": {"eviction": "allkeys-lru", "memory_limit": 0}}, {}),
+    "one that forgets what expires": ({"server": {"eviction": "volatile-lru", "memory_limit": 100}}, {}),
     "one that refuses": ({"server": {"eviction": "noeviction", "memory_limit": 100}}, {}),
     "a disk that takes nothing": ({"server": {"is_saving_failed": True}}, {"server": "error"}),
     "a cache that is too small": ({"file": {"cache_reads": 20_000, "cache_hit_rate": 0.5}}, {"cache": "warning"}),

@@ -140,8 +140,9 @@ def _server(server: Mapping[str, Any]) -> Iterator[Finding]:
         if most and used / most >= NEARLY_FULL:
             what = f"{used / most:.0%} of the server's {name} in use"
             yield Finding("server", status, what, hint)
-    eviction = server.get("eviction")
-    if eviction and eviction != "noeviction" and server.get("memory_limit"):
+    # The other policies take only keys that expire, and none of a store's does.
+    eviction = str(server.get("eviction") or "")
+    if eviction.startswith("allkeys") and server.get("memory_limit"):
         hint = "CONFIG SET maxmemory-policy noeviction: a full server must refuse, not forget."
         yield Finding("server", "error", f"the server throws records away when its memory is full ({eviction})", hint)
     if server.get("is_saving_failed"):
