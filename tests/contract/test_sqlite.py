@@ -299,3 +299,26 @@ async def test_work_that_goes_on_after_its_transaction_ended_changes_nothing(
     assert (await ids(store), await numbered(store)) == ([], [])
     assert await marks(store, "first") == 1
     await store.close()
+
+
+@pytest.mark.anyio
+async def test_the_writer_thread_outlives_work_that_ends_as_a_program_does(tmp_path: Path) -> None:
+    """Even where its transaction was given up: nobody else's work ends with it, then or later."""
+    store = await opened(tmp_path / "atlas.db")
+
+    class GoneError(BaseException):
+        pass
+
+    def work(tx: Transaction) -> None:
+        tx.put(PARTS, part("a"))
+        tx.count(Query(PARTS))
+        store._engine.database.writer().execute("ROLLBACK")  # as a full disk has SQLite do
+        raise GoneError
+
+    both = asyncio.gather(store.transact(work), fill(store, [part("b")]), return_exceptions=True)
+    gone, other = await asyncio.wait_for(both, 5)
+    assert isinstance(gone, GoneError)
+    assert isinstance(other, StorageError)
+    await asyncio.wait_for(asyncio.gather(fill(store, [part("c")]), fill(store, [part("d")])), 5)
+    assert await ids(store) == ["c", "d"]
+    await store.close()

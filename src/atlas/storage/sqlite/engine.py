@@ -166,7 +166,7 @@ class Engine:
                 # late, and in the second run is so before it has done anything.
                 if isinstance(job.error, StoreTimeoutError) and not is_guarded:
                     return len(jobs) == 1
-                raise job.error or StorageError("the transaction was given up")
+                raise job.error if isinstance(job.error, Exception) else StorageError("the transaction was given up")
             if session.is_spoiled:
                 return len(jobs) == 1
             job.seq = seq
