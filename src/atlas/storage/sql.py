@@ -22,6 +22,7 @@ from .query import Aggregate, Both, Compare, Condition, Negate, Order, Query, Tr
 from .words import words_of
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+_MOST = 2**63 - 1
 
 
 @lru_cache(maxsize=1024)
@@ -141,8 +142,7 @@ class Compiler:
             return self._reach(self.query.trail)
         wanted = ", ".join(self.field(field) for field in self.query.fields) or f'{self._table}."value"'
         text = f"SELECT {wanted} FROM {self._table}"
-        parts = [p for p in (self.query.condition,) if p is not None]
-        conditions = [self.condition(part) for part in parts]
+        conditions = [] if self.query.condition is None else [self.condition(self.query.condition)]
         if self.query.start is not None:
             conditions.append(self._behind(self.query.sorting, self.query.start))
         if conditions:
@@ -152,7 +152,8 @@ class Compiler:
         )
         if self.query.most is not None or self.query.skip:
             text += " LIMIT ? OFFSET ?"
-            self.parameters += [-1 if self.query.most is None else self.query.most, self.query.skip]
+            most = -1 if self.query.most is None else min(self.query.most, _MOST)
+            self.parameters += [most, min(self.query.skip, _MOST)]
         return Statement(text, tuple(self.parameters))
 
     def _reach(self, trail: Trail) -> Statement:
@@ -167,7 +168,7 @@ class Compiler:
             parts.append(text)
         # Only a limit inside keeps the rest from being looked for.
         found = " UNION ".join(parts) + " LIMIT ?"
-        self.parameters.append(-1 if self.query.most is None else self.query.most)
+        self.parameters.append(-1 if self.query.most is None else min(self.query.most, _MOST))
         text = f'WITH RECURSIVE "found"("value") AS ({found}) SELECT "value" FROM "found" ORDER BY 1'
         return Statement(text, tuple(self.parameters))
 
