@@ -187,10 +187,10 @@ async def test_a_snapshot_with_a_byte_that_is_no_text_is_refused_by_its_line(tmp
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"id":"older"', '"id":"old"', "line 14"),
-        ('"size":3', '"size":"three"', "line 14"),
-        ('"path":"older",', "", "line 14"),
-        ('"size":3', '"sizes":3', "line 14, is no record of parts: there is no field 'sizes'"),
+        ('"id":"older"', '"id":"old"', "line 15"),
+        ('"size":3', '"size":"three"', "line 15"),
+        ('"path":"older",', "", "line 15"),
+        ('"size":3', '"sizes":3', "line 15, is no record of parts: there is no field 'sizes'"),
         ('"seq": 0', '"seq": -', "line 6"),
         ('Z",', '",', "timezone"),
         ('"seq": 0', '"sequence": 0', "seq"),

@@ -75,6 +75,7 @@ class Collection(Generic[R]):
         self.sequence = sequence
         self.alike = dict(alike or {})
         self.ttl = ttl
+        self.is_timeless = False
         self.ttl_from = ttl_from
         if ttl is not None:
             _check_ttl(self, ttl)
@@ -128,7 +129,7 @@ class Collection(Generic[R]):
         if self.ttl is None:
             return self
         made = copy(self)
-        made.ttl = None
+        made.ttl, made.is_timeless = None, True
         return made
 
     def field(self, of: Callable[[R], Any]) -> str:

@@ -53,6 +53,9 @@ async def what_is_over_is_not_found_by_its_key(place: Place) -> None:
     assert await store.read(look) == expected
     assert (await store.transact(look)).value == expected
     assert (await store.transact(anew)).value == expected
+    assert len(await store.read(lambda tx: tx.get_many(LEASES.timeless, LEFT))) == len(LEFT)
+    assert await store.read(look) == expected
+    assert await store.read(lambda tx: tx.get(LEASES.timeless, "a over")) is not None
 
 
 @law

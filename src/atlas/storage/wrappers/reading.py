@@ -37,7 +37,7 @@ class CacheReading:
     def get(self, collection: Collection[R], key: Any) -> R | None:
         """See Transaction."""
         entry = self._recent.find((collection.name, key))
-        if entry is None or self._now >= entry.end:
+        if entry is None or self._now >= entry.end or collection.is_timeless:
             raise self._missed()
         if entry.moment is not self._moment:
             if self._moment is not None:
@@ -77,7 +77,12 @@ class Fill:
         return self
 
     def note(self, tx: Transaction, collection: Collection[Any], key: Any, record: Any) -> None:
-        """Remember a record, and how many seconds it still lives where its time is limited."""
+        """Remember a record, and how many seconds it still lives where its time is limited.
+
+        What is seen regardless of its time is not remembered: it would come up where that is over.
+        """
+        if collection.is_timeless:
+            return
         place = collection.name, key
         self.found[place] = record
         left = None if record is None or collection.ttl is None else time_left(collection, record, tx.now)
@@ -131,7 +136,7 @@ class Change:
     def note(self, collection: Collection[Any], key: Any, record: Any) -> None:
         """Remember what a record became. For how long one with a time to live will be there, the next read finds."""
         place = (collection.name, key)
-        self.written[place] = (collection, collection.ttl is None, record)
+        self.written[place] = (collection, collection.ttl is None and not collection.is_timeless, record)
         self.log.append((place, collection))
 
     def admit(self) -> None:
