@@ -10,12 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.contract.certificates import Authority
 from tests.contract.postgres_proxy import tls_front
 from tests.contract.postgres_servers import Server, own_server
 
-from atlas.errors import ConfigError, StoreBusyError, StoreFormatError, StoreUnreachableError
+from atlas.errors import ConfigError, StoreBusyError, StoreClosedError, StoreFormatError, StoreUnreachableError
 from atlas.storage.postgres import PostgresStore
 from atlas.storage.postgres.pool import Reader
 from atlas.storage.postgres.server import persistence
@@ -136,6 +137,32 @@ async def test_the_pool_is_resized_while_it_is_used(url: str) -> None:
     assert figures["total"] <= 2
     with pytest.raises(ConfigError):
         await store.resize(0)
+    await store.close()
+
+
+@pytest.mark.anyio
+async def test_a_store_whose_opening_was_given_up_holds_nothing_and_opens_again(postgres: Server, url: str) -> None:
+    """Its thread waits on in the server, and must let go of what it gets: nobody is there any more to close it."""
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'atlas'"
+    store = PostgresStore(url, COLLECTIONS)
+    with psycopg.connect(postgres.url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", (store._address.turn,))
+        opening = asyncio.create_task(store.open())
+        async with asyncio.timeout(10):
+            while not postgres.run(f"{mine} AND wait_event_type = 'Lock'")[0][0]:  # noqa: ASYNC110 - the server's
+                await asyncio.sleep(0.01)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    async with asyncio.timeout(10):
+        while postgres.run(mine)[0][0]:  # noqa: ASYNC110 - a thread of the store makes it so
+            await asyncio.sleep(0.01)
+    with pytest.raises(StoreClosedError):
+        await ids(store)
+    await store.open()
+    await marks(store, "a")
+    assert (await pool_of(store))["total"] == 1
+    assert await asyncio.to_thread(lambda: [t.name for t in threading.enumerate() if t.name == "atlas-reader"])
     await store.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,9 +43,13 @@ class Database:
         self._writer: Connection | None = None
         self._born = 0.0
         self._process = 0
+        self._settling = threading.Lock()
 
-    def open(self) -> None:
-        """Look at the server, make the store where there is none, and have readers ready; raises StorageError."""
+    def open(self, given_up: threading.Event) -> None:
+        """Look at the server, make the store where there is none, and have readers ready; raises StorageError.
+
+        Nothing is kept where whoever asked has `given_up` meanwhile.
+        """
         connection = self.connect()
         try:
             with translated(self.address, connection):
@@ -53,11 +58,21 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        self._writer, self._born = connection, time.monotonic()
-        if not self._is_inline:
-            self.pool = Pool(self.address, self.reach)
-        self._process = os.getpid()
-        self.is_open = True
+        with self._settling:
+            if given_up.is_set():
+                connection.close()
+                return
+            self._writer, self._born = connection, time.monotonic()
+            if not self._is_inline:
+                self.pool = Pool(self.address, self.reach)
+            self._process = os.getpid()
+            self.is_open = True
+
+    def give_up(self, given_up: threading.Event) -> None:
+        """Have an opening that may still be under way on another thread keep nothing."""
+        with self._settling:
+            given_up.set()
+            self.close()
 
     def _look(self, connection: Connection) -> None:
         row = connection.execute(

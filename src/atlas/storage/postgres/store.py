@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -74,7 +75,12 @@ class PostgresStore(DurableStore[Engine]):
         """See Store."""
         if self._database.is_open:
             return
-        await self._aside(self._database.open)
+        given_up = threading.Event()
+        try:
+            await self._aside(lambda: self._database.open(given_up))
+        except asyncio.CancelledError:
+            self._database.give_up(given_up)
+            raise
         if not self._is_inline:
             self._readers = Readers(self._read_there, self._address.readers)
         try:
