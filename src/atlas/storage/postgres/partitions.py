@@ -3,8 +3,8 @@
 A sequence's table is partitioned by ranges of its numbers; each part is a table of its own (`event__from_2000000`).
 Reading a range touches only the parts it lies in, and the server vacuums part by part. For retention, an old part can
 be taken out as a whole with `ALTER TABLE … DETACH PARTITION`, which costs nothing however many rows it has; until Atlas
-does that itself, `verify` names the numbers that are gone. No default partition: rows that went there unnoticed would
-keep the part they belong to from ever being made.
+does that itself, `verify` names the numbers that are gone, and the store is not opened without them. No default
+partition: rows that went there unnoticed would keep the part they belong to from ever being made.
 """
 
 from __future__ import annotations
