@@ -73,6 +73,48 @@ asyncio.run(fill(store, [part("c")]))
 print(*asyncio.run(ids(store)))
 """
 
+FORKED_IN_WORK = """
+import asyncio, os, signal, sys, threading, warnings
+from pathlib import Path
+
+from atlas.storage.sqlite import SqliteStore
+from atlas.testing.samples import COLLECTIONS, PARTS, ids, part
+
+warnings.simplefilter("ignore")
+store = SqliteStore(Path(sys.argv[1]), COLLECTIONS)
+entered, leave = threading.Event(), threading.Event()
+
+
+def work(tx):
+    tx.put(PARTS, part("a"))
+    if threading.current_thread().name == "atlas-writer":
+        entered.set()
+        leave.wait(20)
+
+
+async def parent():
+    await store.open()
+    both = asyncio.gather(store.transact(work), store.transact(lambda tx: tx.put(PARTS, part("b"))))
+    await asyncio.to_thread(entered.wait)
+    process = os.fork()
+    if process:
+        status = os.waitpid(process, 0)[1]
+        leave.set()
+        await both
+        print(os.waitstatus_to_exitcode(status), *await ids(store), *await store.verify())
+        await store.close()
+    else:
+        signal.alarm(10)
+        try:
+            await store.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+
+
+asyncio.run(parent())
+"""
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -272,6 +314,14 @@ async def test_a_forked_child_is_told_to_open_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORKED, str(tmp_path / "atlas.db")]
     run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
     assert run.stdout.splitlines() == ["STORE_CLOSED"] * 3 + ["a b c"], run.stderr
+
+
+async def test_a_forked_child_closes_nothing_of_its_parent_s(tmp_path: Path) -> None:
+    """Whatever held a lock or a connection at that moment is not there to let it go, and the connections are shared."""
+    made = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", FORKED_IN_WORK, str(tmp_path / "a.db")], capture_output=True, text=True
+    )
+    assert made.stdout.split() == ["0", "a", "b"], made.stderr
 
 
 async def test_a_read_only_store_shows_what_its_owner_writes(tmp_path: Path) -> None:

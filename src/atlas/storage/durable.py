@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ..errors import StorageError
+from ..errors import StorageError, StoreClosedError
 from .collection import Collection, check_alone
 from .jobs import Job
 from .listeners import Listeners
@@ -213,7 +213,13 @@ class DurableStore(ABC, Generic[E]):
         """Return the figures that only this backend has, `bytes` among them."""
 
     async def close(self) -> None:
-        """See Store. Should it fail or be given up, a later close goes on from there."""
+        """See Store. Should it fail or be given up, a later close goes on from there.
+
+        A forked child only forgets the store: its connections and locks are its parent's.
+        """
+        if self._engine.is_open and self._is_of_parent():
+            self._engine.stop()
+            return
         if not (self._engine.is_open or self._is_closing):
             return
         self._is_closing = True
@@ -230,6 +236,13 @@ class DurableStore(ABC, Generic[E]):
         self._watch = None
         self._listeners.close(self._seen)
         self._is_closing = False
+
+    def _is_of_parent(self) -> bool:
+        try:
+            self._engine.check_open()
+        except StoreClosedError:
+            return True
+        return False
 
     @abstractmethod
     async def _release(self) -> None:
