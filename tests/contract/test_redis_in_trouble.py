@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -662,6 +663,9 @@ async def test_a_newer_format_is_refused(server: Server) -> None:
         ("redis://:secret@localhost/0?tls=maybe", "tls"),
         ("rediss://:secret@db.example/0?tls=off", "tls"),
         ("unix://:secret@host?prefix=a", "socket"),
+        ("redis://:one@secret@localhost/zero", "number"),
+        ("redis://:secret/two@localhost/0", "cannot be read"),
+        ("redis:me:secret@localhost/0", "number"),
         ("http://:secret@localhost", "http"),
     ],
 )
@@ -670,6 +674,7 @@ async def test_a_wrong_address_is_refused_without_its_password(url: str, said: s
     with pytest.raises(ConfigError, match=said) as refusal:
         RedisStore(url, COLLECTIONS)
     assert "secret" not in f"{refusal.value.as_dict()}"
+    assert "secret" not in "".join(traceback.format_exception(refusal.value))
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,9 @@ def parse_url(url: str) -> Address:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise _wrong("the store URL cannot be read", url) from error
+    except ValueError:
+        # Its text may be a part of the password.
+        raise _wrong("the store URL cannot be read", url) from None
     kind = parts.scheme
     if kind not in _OPTIONS:
         raise _wrong(f"no Redis is reached by {kind!r}", url)
@@ -116,5 +117,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def _wrong(text: str, url: str, *, hint: str = _HINT, bound: Any = None) -> ConfigError:
-    shown = re.sub(r"//[^@]*@", "//***@", url)
+    shown = re.sub(r":.*@", "://***@", url, flags=re.DOTALL)
     return ConfigError(text, field="store", given=shown, bound=bound, hint=hint)
