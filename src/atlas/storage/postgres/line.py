@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from psycopg import Connection, Error, OperationalError
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
 T = TypeVar("T")
@@ -62,6 +62,7 @@ def ask(connection: Connection, text: str) -> PGresult:
     found = connection.pgconn.exec_(text.encode())
     if found.status in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}:
         return found
-    if connection.closed:
+    # What the server did not say itself is libpq's word for a connection that broke, at times before it counts as closed.
+    if connection.closed or found.error_field(DiagnosticField.SQLSTATE) is None:
         raise OperationalError(connection.pgconn.get_error_message())
     raise error_from_result(found)
