@@ -62,7 +62,7 @@ def ask(connection: Connection, text: str) -> PGresult:
     found = connection.pgconn.exec_(text.encode())
     if found.status in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}:
         return found
-    # What the server did not say itself is libpq's word for a connection that broke, at times before it counts as closed.
+    # What has no code is not the server's word but libpq's: the connection broke, though it may not count as closed.
     if connection.closed or found.error_field(DiagnosticField.SQLSTATE) is None:
         raise OperationalError(connection.pgconn.get_error_message())
     raise error_from_result(found)
