@@ -6,16 +6,19 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.contract.postgres_proxy import proxy
 from tests.contract.postgres_servers import Server, own_server
 
 from atlas.errors import AtlasError, StoreTimeoutError, StoreUnreachableError
+from atlas.interfaces.cli.run import drive
 from atlas.storage.postgres import PostgresStore
 from atlas.storage.postgres.feed import POLL_SECONDS
 from atlas.storage.protocol import Transaction
@@ -70,7 +73,9 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 def _kill_one(postgres: Server) -> None:
     """Kill the process behind one connection: the server then ends all of them, and recovers."""
-    found = postgres.run("SELECT pid FROM pg_stat_activity WHERE application_name = 'atlas' LIMIT 1")
+    asked = "SELECT pid FROM pg_stat_activity WHERE application_name = 'atlas' LIMIT 1"
+    # Between two of them there may be none for a moment.
+    found = next(found for found in iter(lambda: postgres.run(asked), None) if found)
     os.kill(found[0][0], signal.SIGKILL)
 
 
@@ -263,6 +268,36 @@ async def test_subscribers_hear_of_what_happened_around_an_outage(postgres: Serv
     stop()
     await other.close()
     await store.close()
+
+
+def test_a_person_who_interrupts_a_command_is_heard(postgres: Server, url: str) -> None:
+    """Wherever Ctrl-C finds the work, it is not taken for a lost connection, after which everything runs again."""
+    store = PostgresStore(url, COLLECTIONS, is_inline=True)
+    drive(store.open())
+    runs = []
+
+    def work(tx: Transaction) -> None:
+        runs.append(tx.now)
+        tx.append(MARKS, Mark(text="a"))
+        tx.count(Query(MARKS))
+        tx.count(Query(PARTS))
+
+    def interrupt() -> None:
+        while not postgres.run("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with psycopg.connect(postgres.url) as other:
+        other.execute(f"LOCK TABLE {schema_of(url)}.parts IN ACCESS EXCLUSIVE MODE")
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            drive(store.transact(work, timeout=timedelta(seconds=3)))
+        thread.join()
+    assert len(runs) == 1
+    assert drive(store.read(lambda tx: tx.count(Query(MARKS)))) == 0
+    drive(store.transact(lambda tx: tx.append(MARKS, Mark(text="b"))))
+    drive(store.close())
 
 
 @pytest.mark.anyio
