@@ -31,6 +31,7 @@ from atlas.storage.locking import WriterLock
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.storage.sqlite import SqliteSettings, SqliteStore, database
+from atlas.storage.sqlite.store import POLL_SECONDS
 from atlas.testing.samples import COLLECTIONS, PARTS, fill, ids, marks, part
 
 pytestmark = pytest.mark.anyio
@@ -314,6 +315,23 @@ async def test_a_forked_child_is_told_to_open_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORKED, str(tmp_path / "atlas.db")]
     run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
     assert run.stdout.splitlines() == ["STORE_CLOSED"] * 3 + ["a b c"], run.stderr
+
+
+async def test_who_listens_while_the_file_is_away_is_told_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The trouble is said once, not twenty times a second, and the listening goes on."""
+    path, told = tmp_path / "atlas.db", asyncio.Event()
+    store, other = await opened(path), await opened(path)
+    store.subscribe(lambda _: told.set())
+    path.rename(tmp_path / "away.db")
+    await asyncio.sleep(3 * POLL_SECONDS)
+    (tmp_path / "away.db").rename(path)
+    await marks(other, "there")
+    await asyncio.wait_for(told.wait(), 5)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    await other.close()
+    await store.close()
 
 
 async def test_a_forked_child_closes_nothing_of_its_parent_s(tmp_path: Path) -> None:

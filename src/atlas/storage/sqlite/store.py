@@ -123,28 +123,33 @@ class SqliteStore(DurableStore[Engine]):
     async def _watch_others(self) -> None:
         """Look for other processes' commits: one pragma every 50 ms, while somebody listens."""
         import asyncio
+        import logging
 
-        connection = self._database.connect()
+        connection: apsw.Connection | None = None
+        version: object = None
+        failed = ""
         try:
-            version = None
             while True:
-                version = self._look_for_others(connection, version)
+                try:
+                    with self._database.translated():
+                        connection = connection or self._database.connect()
+                        version = self._look_for_others(connection, version)
+                    failed = ""
+                except StorageError as error:
+                    # Made up for by a later look; said once, not twenty times a second.
+                    if str(error) != failed:
+                        failed = str(error)
+                        logging.getLogger(__name__).warning("cannot look for changes of %s: %s", self.path, error)
                 await asyncio.sleep(POLL_SECONDS)
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def _look_for_others(self, connection: apsw.Connection, version: object) -> object:
-        """Tell of what was committed since `version`; a look that fails is made up for by the next one."""
-        try:
-            with self._database.translated():
-                found = connection.execute("PRAGMA data_version").get
-                if found != version:
-                    self._tell(self._engine.latest())
-        except StorageError as error:
-            import logging
-
-            logging.getLogger(__name__).warning("cannot look for changes of %s: %s", self.path, error)
-            return version
+        """Tell of what was committed since `version`."""
+        found = connection.execute("PRAGMA data_version").get
+        if found != version:
+            self._tell(self._engine.latest())
         return found
 
     def others_version(self) -> int | None:
