@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from atlas.errors import AtlasError, StoreTimeoutError, StoreUnreachableError
 from atlas.interfaces.cli.run import drive
 from atlas.storage.postgres import PostgresStore
 from atlas.storage.postgres.feed import POLL_SECONDS
+from atlas.storage.postgres.line import Line
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.testing.samples import (
@@ -270,7 +272,8 @@ async def test_subscribers_hear_of_what_happened_around_an_outage(postgres: Serv
     await store.close()
 
 
-def test_a_person_who_interrupts_a_command_is_heard(postgres: Server, url: str) -> None:
+@pytest.mark.parametrize("held", ["LOCK TABLE {}.parts IN ACCESS EXCLUSIVE MODE", "SELECT 1 FROM {}.meta FOR UPDATE"])
+def test_a_person_who_interrupts_a_command_is_heard(postgres: Server, url: str, held: str) -> None:
     """Wherever Ctrl-C finds the work, it is not taken for a lost connection, after which everything runs again."""
     store = PostgresStore(url, COLLECTIONS, is_inline=True)
     drive(store.open())
@@ -288,7 +291,7 @@ def test_a_person_who_interrupts_a_command_is_heard(postgres: Server, url: str) 
         os.kill(os.getpid(), signal.SIGINT)
 
     with psycopg.connect(postgres.url) as other:
-        other.execute(f"LOCK TABLE {schema_of(url)}.parts IN ACCESS EXCLUSIVE MODE")
+        other.execute(held.format(schema_of(url)))
         thread = threading.Thread(target=interrupt)
         thread.start()
         with pytest.raises(KeyboardInterrupt):
@@ -298,6 +301,25 @@ def test_a_person_who_interrupts_a_command_is_heard(postgres: Server, url: str) 
     assert drive(store.read(lambda tx: tx.count(Query(MARKS)))) == 0
     drive(store.transact(lambda tx: tx.append(MARKS, Mark(text="b"))))
     drive(store.close())
+
+
+class _Busy:
+    """Stands for a connection that is interrupted just as its pipeline ends; the driver then says this."""
+
+    @contextmanager
+    def pipeline(self) -> Iterator[None]:
+        yield
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise psycopg.OperationalError("cannot exit pipeline mode while busy")
+
+
+def test_an_interruption_that_the_driver_hides_is_heard() -> None:
+    """About one Ctrl-C of a hundred would be taken for a lost connection, and the command go on."""
+    line = Line(_Busy(), is_piped=True)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        line.run(line.enter)
 
 
 @pytest.mark.anyio

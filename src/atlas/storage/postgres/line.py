@@ -34,7 +34,9 @@ class Line:
                 raised = error
             self._pipe.close()
         except Error as error:
-            raised = raised or error
+            # On its way out of a pipeline the driver may hide that a person interrupted it.
+            hidden = error.__context__
+            raised = raised or (hidden if isinstance(hidden, KeyboardInterrupt) else error)
         if raised is not None:
             raise raised
         return value  # type: ignore[return-value]
