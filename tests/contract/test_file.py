@@ -29,7 +29,7 @@ from atlas.errors import (
     StoreTimeoutError,
 )
 from atlas.storage import place
-from atlas.storage.file import FileStore, engine
+from atlas.storage.file import FileStore, content, engine
 from atlas.storage.locking import WriterLock
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query, eq
@@ -615,3 +615,25 @@ async def test_the_address_is_a_file_s(tmp_path: Path, monkeypatch: pytest.Monke
     await fill(store, [part("a")])
     await store.close()
     assert names(tmp_path) == {"plan.json", "plan.json-lock"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_inline", [False, True])
+async def test_a_snapshot_there_is_no_memory_for_fails_no_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_inline: bool
+) -> None:
+    """The change is in the log, and its caller was answered; the thread that tidies up lives on and writes the next."""
+    monkeypatch.setattr(engine, "COMPACT_BYTES", 1_000)
+    store = FileStore(tmp_path / "atlas.json", COLLECTIONS, is_inline=is_inline)
+    await store.open()
+
+    def exhausted(*_: object) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(content, "write_snapshot", exhausted)
+        for name in "abcdef":
+            async with asyncio.timeout(5):
+                await asyncio.gather(*(fill(store, [part(f"{name}{i}", note="x" * 1_000)]) for i in range(2)))
+    assert len(await ids(store)) == 12
+    await store.close()

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..errors import StorageError, StoreBusyError, StoreClosedError
+from ..errors import StoreBusyError, StoreClosedError
 from .jobs import Group, Job, Waiting
 
 GROUP = 256
@@ -131,8 +131,8 @@ class Committer:
         """Tidy up; a failure is not the callers' (they are answered) and comes up again at the next commit."""
         try:
             self._engine.tidy()
-        except StorageError as error:
-            logging.getLogger(__name__).warning("tidying up was put off: %s", error)
+        except Exception as error:  # noqa: BLE001 - said; the thread that runs this must live on
+            logging.getLogger(__name__).warning("tidying up was put off: %s", error if str(error) else repr(error))
 
     def _answer(self, group: Group) -> None:
         group.answer()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from ..errors import StorageError, StoreClosedError
+from ..errors import StoreClosedError
 from .collection import Collection, check_alone
 from .jobs import Job
 from .listeners import Listeners
@@ -160,10 +160,10 @@ class DurableStore(ABC, Generic[E]):
         """Tidy up; a failure is not the caller's, whose change is made."""
         try:
             self._engine.tidy()
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - said, and it comes up again at the next commit
             import logging
 
-            logging.getLogger(__name__).warning("tidying up was put off: %s", error)
+            logging.getLogger(__name__).warning("tidying up was put off: %s", error if str(error) else repr(error))
 
     @abstractmethod
     async def read(self, work: Callable[[Transaction], T]) -> T:
