@@ -22,6 +22,14 @@ R = TypeVar("R")
 Index = dict[Any, dict[Any, None]]
 
 
+def check_text(record: Any) -> None:
+    """Raise UnicodeEncodeError for a text that is none; what else only memory can hold is let through."""
+    try:
+        encode(record)
+    except (TypeError, OverflowError, msgspec.MsgspecError):
+        return
+
+
 class Table:
     """The records of one collection by key, and the keys by the values of each indexed field."""
 
@@ -210,6 +218,8 @@ class MemorySession:
         mark = len(self._undo), self._state.seq
         try:
             for write in writes:
+                if write.after is not None:
+                    check_text(write.after)
                 self._put(self._table(write.collection), write.key, write.after)
             for write in writes:
                 if write.after is not None:
@@ -225,6 +235,7 @@ class MemorySession:
         for record in records:
             self._state.seq = number = number + 1
             numbered = replace(record, **{collection.key: number})  # type: ignore[type-var]
+            check_text(numbered)
             self._put(table, number, numbered)
             if is_checked:
                 self._check(table, numbered)

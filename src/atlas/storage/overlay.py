@@ -15,6 +15,7 @@ from .collection import Collection, to_scalar
 from .expiring import Living, collections_of, is_gone
 from .ids import new_id
 from .query import Compare, Query, check_query
+from .refusing import not_text
 
 if TYPE_CHECKING:
     from .explaining import Plan, Step
@@ -171,7 +172,10 @@ class Overlay:
                 return found
         held = self._held[collection.name]
         if key not in held:
-            held[key] = self._session.get(collection, key)
+            try:
+                held[key] = self._session.get(collection, key)
+            except UnicodeEncodeError as error:
+                raise not_text(error) from error
         found = held[key]
         return found
 
@@ -202,7 +206,10 @@ class Overlay:
         held = self._held[collection.name]
         unknown = [key for key in keys if key not in held] if held else keys
         if unknown:
-            read = self._session.get_many(collection, unknown)
+            try:
+                read = self._session.get_many(collection, unknown)
+            except UnicodeEncodeError as error:
+                raise not_text(error) from error
             held.update(read)
             if len(read) == len(keys):
                 return read
@@ -280,7 +287,10 @@ class Overlay:
             return named
         session = self._prepare(query)
         asked = time.perf_counter()
-        rows = _joining().select(query, session.query) if query.joins else session.query(query)
+        try:
+            rows = _joining().select(query, session.query) if query.joins else session.query(query)
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error
         self._note(query, asked, len(rows))
         return rows
 
@@ -288,7 +298,10 @@ class Overlay:
         """See Transaction."""
         session = self._prepare(query)
         asked = time.perf_counter()
-        number = _joining().count(query, session.query) if query.joins else session.count(query)
+        try:
+            number = _joining().count(query, session.query) if query.joins else session.count(query)
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error
         self._note(query, asked, 1)
         return number
 
@@ -331,13 +344,19 @@ class Overlay:
                 return None
         return self._base_named(collection, field, value)
 
+    def _find(self, collection: Collection[R], field: str, value: Any) -> R | None:
+        try:
+            return self._session.find(collection, field, value)
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error
+
     def _base_named(self, collection: Collection[R], field: str, value: Any) -> list[R]:
         if not self._is_writable:
-            read = self._session.find(collection, field, value)
+            read = self._find(collection, field, value)
             return [] if read is None else [read]
         place = (collection.name, field, value)
         if place not in self._found:
-            read = self._session.find(collection, field, value)
+            read = self._find(collection, field, value)
             self._found[place] = None if read is None else collection.key_of(read)
             if read is not None:
                 self._held[collection.name].setdefault(collection.key_of(read), read)
@@ -372,6 +391,8 @@ class Overlay:
             except Exception as error:
                 # What the session took of it stays until the savepoint is undone: going on would commit a part.
                 self._spoiled = (level, error)
+                if isinstance(error, UnicodeEncodeError):
+                    raise not_text(error) from error
                 raise
 
     def _mark(self, level: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ConflictError
+from ..errors import ConflictError, InputError
 
 
 def refers_to_nothing(name: str, field: str | None, key: Any) -> ConflictError:
@@ -14,4 +14,13 @@ def refers_to_nothing(name: str, field: str | None, key: Any) -> ConflictError:
         field=field,
         given=key,
         hint="Create what is referred to in the same transaction, or remove what refers to it as well.",
+    )
+
+
+def not_text(error: UnicodeEncodeError) -> InputError:
+    """Return the error of a text that no store can keep or compare with."""
+    return InputError(
+        f"half a surrogate pair at {error.start} is no text",
+        given=ascii(error.object[error.start : error.end]),
+        bound="Unicode text",
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import AtlasError, ConflictError
+from ..errors import AtlasError, ConflictError, InputError
 from ..storage.protocol import Store, Transaction
-from ..storage.query import Query, eq
+from ..storage.query import Query, eq, isin
 from .laws import Place, law
 from .samples import COUNTERS, MARKS, PARTS, Counter, Mark, Part, fill, ids, numbered, part
 
@@ -130,3 +130,42 @@ async def a_refusal_of_what_came_before_a_savepoint_outlasts_it(place: Place) ->
     assert await _is_refused(store, work)
     assert ["refused before" in message for message in told] == [True] * len(_GOING_ON), told
     assert await ids(store) == ["a"]
+
+
+@law
+async def half_a_character_is_refused(place: Place) -> None:
+    """A text that no file and no network can carry is wrong wherever it is given, and is in no store to be found."""
+    store = await _prepared(place)
+    half = "\ud83d"
+
+    def append(tx: Transaction) -> None:
+        tx.append(MARKS, Mark(text=half))
+
+    changes: list[Callable[[Transaction], Any]] = [
+        lambda tx: tx.put(PARTS, part(half)),
+        lambda tx: tx.put(PARTS, part("b", name=half)),
+        lambda tx: tx.put(PARTS, part("b", path=half)),
+        lambda tx: tx.put(PARTS, part("b", tags=(half,))),
+        append,
+    ]
+    for change in changes:
+        refused = False
+        try:
+            await store.transact(change)
+        except InputError:
+            refused = True
+        assert refused
+    asked: list[Callable[[Transaction], Any]] = [
+        lambda tx: tx.get(PARTS, half),
+        lambda tx: tx.get_many(PARTS, [half, "a b"]),
+        lambda tx: tx.query(Query(PARTS).where(eq("path", half))),
+        lambda tx: tx.query(Query(PARTS).where(eq("name", half))),
+        lambda tx: tx.count(Query(PARTS).where(isin("name", [half]))),
+    ]
+    for ask in asked:
+        try:
+            found = await store.read(ask)
+        except InputError:
+            continue
+        assert not found
+    assert (await ids(store), await numbered(store)) == (["a"], [])

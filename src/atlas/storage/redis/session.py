@@ -49,7 +49,7 @@ class RedisSession(Reader):
             self._put(write.collection, write.key, write.before, write.after)
         for write in writes:
             if write.after is not None:
-                _check_values(write.collection, write.after)
+                _check(write.collection, write.after)
         self._check_unique(writes)
 
     def append(self, collection: Collection[R], records: Sequence[R]) -> None:
@@ -57,7 +57,7 @@ class RedisSession(Reader):
         for record in records:
             self._last = number = self.seq + 1
             numbered = msgspec.structs.replace(record, **{collection.key: number})  # type: ignore[type-var]
-            _check_values(collection, numbered)
+            _check(collection, numbered)
             self._put(collection, number, None, numbered)
 
     def start_over(self) -> None:
@@ -196,6 +196,12 @@ def _add_members(members: dict[str, tuple[str, list[Any], list[Any]]], local: Lo
             for member in is_now - was:
                 added.extend((0, member))
             removed.extend(was - is_now)
+
+
+def _check(collection: Collection[Any], record: Any) -> None:
+    """Refuse here, where it harms nobody else, what the batch of the whole group could not be made of."""
+    encode(record)
+    _check_values(collection, record)
 
 
 def _check_values(collection: Collection[Any], record: Any) -> None:
