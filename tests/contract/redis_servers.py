@@ -114,7 +114,7 @@ class Way:
         """Carry what one client and the server say to each other, until either ends."""
         with near, socket.socket(socket.AF_UNIX) as far:
             far.connect(self._target)
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
                 while self._carries(near, far):
                     pass
 
