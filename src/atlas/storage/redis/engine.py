@@ -148,7 +148,7 @@ class Engine:
         self._known = None
         try:
             moment = turn.settle(job.deadline)
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - handed to the caller: the thread that runs this must live on
             job.error = error
             self._settled.add(job)
         else:

@@ -20,6 +20,8 @@ from .link import Link, UnreachedError
 from .snapshot import FORMAT, Moment, MovedError, Snapshot, moment_of
 
 LEASE_SECONDS = 5.0
+LONGEST_LEASE_SECONDS = 40.0
+"""For so long at most others wait for a writer that died."""
 """A writer that neither asks nor commits for so long loses its turn."""
 
 SETTLE_SECONDS = 5.0
@@ -96,7 +98,7 @@ class Turn:
 
     def lengthen(self) -> None:
         """Ask for a longer lease, now that others came between."""
-        self._lease *= 2
+        self._lease = min(2 * self._lease, LONGEST_LEASE_SECONDS)
 
     def leave(self) -> None:
         """Leave the line, having committed nothing; raises StorageError, and then the lease runs out by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,16 @@ from .schema import seed_planner
 def maintain(database: Database, *, analyze: bool) -> dict[str, Any]:
     """Rewrite the file without gaps and tell the planner of its contents; returns sizes before and after in bytes."""
     before = _size(database)
-    with database.lock.held(DEFAULT_TIMEOUT.total_seconds()):
-        connection = database.connect()
+    with (
+        database.lock.held(DEFAULT_TIMEOUT.total_seconds()),
+        contextlib.closing(database.connect()) as connection,
+    ):
         connection.execute("PRAGMA query_only = OFF; VACUUM").fetchall()
         if analyze:
             connection.execute("PRAGMA analysis_limit = 1000; ANALYZE").fetchall()
             seed_planner(connection, database.collections)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         database.checkpoints += 1
-        connection.close()
     return {"before": before, "after": _size(database), "analyzed": analyze}
 
 
