@@ -26,7 +26,7 @@ from .compile import Compiler
 from .failures import UnguardedError
 from .line import Line
 from .partitions import is_due, make_room
-from .statements import Step, dangling_text, find_text, get_many_text, get_text, ordered_steps
+from .statements import Step, dangling_text, find_text, get_many_text, get_text, insertion, ordered_steps
 
 if TYPE_CHECKING:
     from ..explaining import Step as Planned
@@ -215,17 +215,28 @@ class PostgresSession:
 
     def append(self, collection: Collection[R], records: Sequence[R]) -> None:
         """See Session."""
-        before, writes = self.seq, []
-        for record in records:
-            self.seq += 1
-            numbered = msgspec.structs.replace(record, **{collection.key: self.seq})  # type: ignore[type-var]
-            writes.append(Write(collection, self.seq, None, numbered))
+        before, replace, key = self.seq, msgspec.structs.replace, collection.key
+        numbered = [replace(record, **{key: before + n}) for n, record in enumerate(records, 1)]  # type: ignore[type-var]
+        self.seq += len(numbered)
         if is_due(before, self.seq):
             with self._noted():
                 self._bound()
                 make_room(self._connection, self._schema, self._collections, self.seq)
         self._touched.setdefault(collection.name, set()).update(range(before + 1, self.seq + 1))
-        self._take(ordered_steps(self._schema, writes), [(collection, record) for record in records])
+        written = [(collection, record) for record in records]
+        made = insertion(self._schema, collection, numbered)
+        if made is None:
+            writes = [Write(collection, collection.key_of(record), None, record) for record in numbered]
+            self._take(ordered_steps(self._schema, writes), written)
+            return
+        text, copied, rows = made
+        self.has_written = True
+        with self._noted(written):
+            self._bound()
+            if len(rows) >= COPY_ROWS:
+                self._copy(copied, rows)
+            else:
+                self._pipeline([(text, rows)])
 
     def _take(self, steps: Sequence[Step], written: list[tuple[Collection[Any], Any]]) -> None:
         """Run the steps in as few round trips as there are kinds of them: pipelines, and COPY for many rows."""

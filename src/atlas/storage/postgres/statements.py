@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -29,6 +29,14 @@ def ordered_steps(schema: str, writes: Iterable[Write]) -> list[Step]:
     for write in kept:
         steps += _steps(schema, write)
     return sorted(steps, key=lambda step: step.phase)
+
+
+def insertion(schema: str, collection: Collection[Any], records: Sequence[Any]) -> tuple[str, str, list[Any]] | None:
+    """Return the INSERT, the COPY and the rows of new records; None where other tables hold a part of them."""
+    if beside(collection) or collection.text:
+        return None
+    rows = [(collection.key_of(record), encode(record).decode(), *row_of(collection, record)) for record in records]
+    return _insert(schema, collection), _copy(schema, collection), rows
 
 
 def _freed(schema: str, writes: list[Write]) -> list[Step]:
