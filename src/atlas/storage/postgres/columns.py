@@ -70,7 +70,7 @@ def row_of(collection: Collection[Any], record: Any) -> tuple[Scalar, ...]:
 
 def held(kind: str, value: Any) -> Scalar:
     """Return what a column of this type holds for a value."""
-    scalar = to_scalar(value)
+    scalar = value if type(value) is str else to_scalar(value)
     return encode(scalar).decode() if kind == MIXED and scalar is not None else scalar
 
 

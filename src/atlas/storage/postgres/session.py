@@ -223,7 +223,7 @@ class PostgresSession:
                 self._bound()
                 make_room(self._connection, self._schema, self._collections, self.seq)
         self._touched.setdefault(collection.name, set()).update(range(before + 1, self.seq + 1))
-        written = [(collection, record) for record in records]
+        written = ((collection, record) for record in records)
         made = insertion(self._schema, collection, numbered)
         if made is None:
             writes = [Write(collection, collection.key_of(record), None, record) for record in numbered]
@@ -238,7 +238,7 @@ class PostgresSession:
             else:
                 self._pipeline([(text, rows)])
 
-    def _take(self, steps: Sequence[Step], written: list[tuple[Collection[Any], Any]]) -> None:
+    def _take(self, steps: Sequence[Step], written: Iterable[tuple[Collection[Any], Any]]) -> None:
         """Run the steps in as few round trips as there are kinds of them: pipelines, and COPY for many rows."""
         self.has_written = True
         batches: list[tuple[str, str | None, list[tuple[Any, ...]]]] = []
@@ -256,8 +256,9 @@ class PostgresSession:
 
     def _copy(self, text: str, rows: Sequence[tuple[Any, ...]]) -> None:
         with self._line.left(), self._connection.cursor() as cursor, cursor.copy(text) as copy:
+            write = copy.write_row
             for row in rows:
-                copy.write_row(row)
+                write(row)
 
     def _pipeline(self, batches: Sequence[tuple[str, list[tuple[Any, ...]]]]) -> None:
         self._line.enter()
