@@ -45,14 +45,21 @@ def _pack(value: Any, parts: list[bytes]) -> None:
     if type(value) in _ARRAYS:
         parts.append(b"\xdd" + len(value).to_bytes(4, "big"))
         for part in value:
-            _pack(part, parts)
+            if type(part) is bytes:
+                parts.append(_STRING + len(part).to_bytes(4, "big") + part)
+            else:
+                _pack(part, parts)
+        return
+    if type(value) is int and value == 0:
+        parts.append(_ZERO)
         return
     data = value if type(value) is bytes else str(value).encode()
-    parts.append(b"\xdb" + len(data).to_bytes(4, "big"))
-    parts.append(data)
+    parts.append(_STRING + len(data).to_bytes(4, "big") + data)
 
 
 _ARRAYS = frozenset({list, tuple})
+_STRING = b"\xdb"
+_ZERO = _STRING + (1).to_bytes(4, "big") + b"0"
 
 
 TAKE = _script(f"""

@@ -187,7 +187,14 @@ class RedisSession(Reader):
 
 
 def _add_members(members: dict[str, tuple[str, list[Any], list[Any]]], local: Local, before: Any, after: Any) -> None:
-    old = {} if before is None else local.shelf.members(before)
+    if before is None:
+        for place, come in local.shelf.members(after).items():
+            if come:
+                added = members.setdefault(place, (place, [], []))[1]
+                for member in come:
+                    added += (0, member)
+        return
+    old = local.shelf.members(before)
     new = {} if after is None else local.shelf.members(after)
     for index in local.shelf.indexes:
         was, is_now = set(old.get(index.place, ())), set(new.get(index.place, ()))
