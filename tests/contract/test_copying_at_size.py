@@ -150,7 +150,7 @@ class Stations:
             self._postgres.run(f'DROP SCHEMA "s{number}" CASCADE')
         elif kind == "redis":
             with self._redis.client() as client:
-                client.flushall()
+                client.flushall(asynchronous=True)
         else:
             for path in self._folder.glob(f"{number}.db*"):
                 path.unlink()
