@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import psycopg
 import pytest
 from tests.contract.certificates import Authority
 from tests.contract.postgres_proxy import tls_front
-from tests.contract.postgres_servers import Server, own_server
+from tests.contract.postgres_servers import Server
 
 from atlas.errors import ConfigError, StoreBusyError, StoreClosedError, StoreFormatError, StoreUnreachableError
 from atlas.storage.postgres import PostgresStore
@@ -23,23 +22,6 @@ from atlas.storage.postgres.server import persistence
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.testing.samples import COLLECTIONS, MARKS, PARTS, Mark, fill, ids, marks, part
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    with own_server() as running:
-        yield running
-
-
-@pytest.fixture
-def url(postgres: Server) -> Iterator[str]:
-    with postgres.schema() as made:
-        yield made
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 async def opened(url: str, **how: Any) -> PostgresStore:

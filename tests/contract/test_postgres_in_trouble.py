@@ -40,23 +40,6 @@ from atlas.testing.samples import (
 )
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    with own_server() as running:
-        yield running
-
-
-@pytest.fixture
-def url(postgres: Server) -> Iterator[str]:
-    with postgres.schema() as made:
-        yield made
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def opened(url: str, **how: Any) -> PostgresStore:
     store = PostgresStore(url, COLLECTIONS, **how)
     await store.open()

@@ -6,34 +6,16 @@ import asyncio
 import sys
 import threading
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-from tests.contract.postgres_servers import Server, own_server
+from tests.contract.postgres_servers import Server
 
 from atlas.storage.postgres import PostgresStore
 from atlas.storage.protocol import Transaction
 from atlas.storage.query import Query
 from atlas.testing.samples import COLLECTIONS, COUNTERS, PARTS, Counter, fill, part, rows
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    with own_server() as running:
-        yield running
-
-
-@pytest.fixture
-def url(postgres: Server) -> Iterator[str]:
-    with postgres.schema() as made:
-        yield made
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 async def opened(url: str, **how: Any) -> PostgresStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ConflictError, InputError
+from ..errors import ConflictError, InputError, StoreClosedError
 
 
 def refers_to_nothing(name: str, field: str | None, key: Any) -> ConflictError:
@@ -24,3 +24,8 @@ def not_text(error: UnicodeEncodeError) -> InputError:
         given=ascii(error.object[error.start : error.end]),
         bound="Unicode text",
     )
+
+
+def of_the_parent() -> StoreClosedError:
+    """Return the error of a forked child that goes on with its parent's connections and locks."""
+    return StoreClosedError("the store was opened by the parent process", hint="Open it again in this one.")

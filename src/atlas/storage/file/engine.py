@@ -20,6 +20,7 @@ from ..memory_session import State
 from ..overlay import Overlay
 from ..place import check_location, create_private, is_writable, prepare_folder, storage_error
 from ..protocol import Transaction
+from ..refusing import of_the_parent
 from ..slow import SlowQueries
 from .content import Content, copied
 from .session import FileSession
@@ -90,7 +91,7 @@ class Engine:
         if not self.is_open:
             raise StoreClosedError("the store is closed")
         if os.getpid() != self._process:
-            raise StoreClosedError("the store was opened by the parent process", hint="Open it again in this one.")
+            raise of_the_parent()
 
     def stop(self) -> None:
         """See durable.Engine."""

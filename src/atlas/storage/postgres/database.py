@@ -13,6 +13,7 @@ from psycopg import Connection
 
 from ...errors import StorageError, StoreClosedError
 from ..collection import Collection
+from ..refusing import of_the_parent
 from . import schema
 from .address import Address
 from .connecting import connect
@@ -127,7 +128,7 @@ class Database:
     def check_process(self) -> None:
         """Refuse a child that was forked: connections are its parent's."""
         if self.is_open and os.getpid() != self._process:
-            raise StoreClosedError("the store was opened by the parent process", hint="Open it again in this one.")
+            raise of_the_parent()
 
     def close(self) -> None:
         """Release every connection."""

@@ -14,6 +14,7 @@ from ...errors import StorageError, StoreBusyError, StoreClosedError, StoreTimeo
 from ..jobs import Job, TooLongError
 from ..overlay import Overlay
 from ..protocol import DEFAULT_TIMEOUT, Transaction
+from ..refusing import of_the_parent
 from ..slow import SlowQueries
 from .layout import Layout
 from .link import Link
@@ -66,7 +67,7 @@ class Engine:
         if not self.is_open:
             raise StoreClosedError("the store is closed")
         if os.getpid() != self._process:
-            raise StoreClosedError("the store was opened by the parent process", hint="Open it again in this one.")
+            raise of_the_parent()
 
     def stop(self) -> None:
         """See durable.Engine."""

@@ -27,6 +27,7 @@ from .. import place
 from ..collection import Collection, to_scalar
 from ..locking import WriterLock
 from ..migration import Migration
+from ..refusing import of_the_parent
 from . import schema
 from .place import check_header
 from .settings import SqliteSettings
@@ -139,7 +140,7 @@ class Database:
     def check_process(self) -> None:
         """Refuse a child that was forked: SQLite's connections and locks are its parent's."""
         if self.is_open and os.getpid() != self._process:
-            raise StoreClosedError("the store was opened by the parent process", hint="Open it again in this one.")
+            raise of_the_parent()
 
     def _create(self) -> None:
         if not self.is_writable:
